@@ -1,0 +1,220 @@
+// From what the author drew to what runs: schemas on every port, datasets pinned, regions cut, ports fingerprinted.
+//
+// P1  Everything wrong is reported at once: form first (drawing.ts), then datasets, then columns and expressions.
+// P2  An operator behind a broken one is not judged: its inputs are unknown, and a finding about it would be noise.
+// P3  The same plan over the same dataset versions compiles to the same bytes.
+import { parseDatasetReference } from "./dataset-reference.js";
+import { type DrawnOperator, readDrawing } from "./drawing.js";
+import { withFingerprints } from "./fingerprint.js";
+import type { Finding, Ordering } from "./operators/operator.js";
+import { findColumn, noColumn } from "./operators/settings.js";
+import {
+  type Compilation,
+  type DatasetScan,
+  type Implementation,
+  type LogicalPlan,
+  type PhysicalOperator,
+  type PhysicalPlan,
+  PLAN_FORMAT,
+  type PortKey,
+  type Schema,
+} from "./plan.js";
+import { type PlanFindings, planFindings } from "./plan-findings.js";
+import { cutIntoRegions, markOutputPorts } from "./regions.js";
+import type { BindSchemas } from "./schema-binding.js";
+
+export interface CompileDeps {
+  /** The version a reference means; undefined when it is absent or the caller may not read it. */
+  resolveDataset(reference: string): Promise<DatasetScan | undefined>;
+  bindSchemas: BindSchemas;
+  /** rpc/plan-codec.ts: the digest is over the wire form, which core does not know. */
+  planDigest(plan: PhysicalPlan): string;
+  /** Gives the compilation up between two operators, and while one is bound. */
+  signal?: AbortSignal;
+}
+
+/** What compiling has found out about one operator's output. */
+interface Bound {
+  implementation: Implementation;
+  schema: Schema;
+  ordering: Ordering | undefined;
+  nondeterminism: string | undefined;
+}
+
+/** Compiles a plan; findings are data, and an error is only what is no fault of the plan. */
+export async function compile(plan: LogicalPlan, deps: CompileDeps): Promise<Compilation> {
+  const findings = planFindings();
+  const drawing = readDrawing(plan, findings);
+  const datasets = await resolveDatasets(drawing, deps.resolveDataset, findings);
+  const bound = new Map<string, Bound>();
+  for (const operator of drawing) {
+    deps.signal?.throwIfAborted();
+    if (findings.isBroken(operator.id)) continue;
+    const inputs = operator.feeds.map((link) => (link ? bound.get(link.from) : undefined));
+    if (!inputs.every((input) => input !== undefined)) continue;
+    const result = await bindOperator(operator, inputs, datasets, deps, findings);
+    if (result !== undefined && !findings.isBroken(operator.id)) bound.set(operator.id, result);
+  }
+  if (findings.hasErrors()) return { ok: false, diagnostics: findings.list() };
+  const physical = assemble(drawing, bound);
+  return { ok: true, plan: physical, planDigest: deps.planDigest(physical), diagnostics: findings.list() };
+}
+
+async function bindOperator(
+  { id, instance }: DrawnOperator,
+  inputs: readonly Bound[],
+  datasets: ReadonlyMap<string, DatasetScan | undefined>,
+  deps: CompileDeps,
+  findings: PlanFindings,
+): Promise<Bound | undefined> {
+  const schemas = inputs.map(({ schema }) => schema);
+  const orderings = inputs.map(({ ordering }) => ordering);
+  const { body } = instance;
+  findings.operator(id, ...missingColumns(instance.columns, schemas), ...instance.check(schemas));
+  if (findings.isBroken(id)) return undefined;
+  const chance = instance.nondeterminism(orderings);
+  const common = { ordering: instance.ordering(orderings, schemas), nondeterminism: chance };
+  switch (body.kind) {
+    case "scan": {
+      const scan = datasets.get(body.reference);
+      if (scan === undefined) return undefined;
+      const columns = body.columns ?? scan.fileSchema.map(({ name }) => name);
+      findings.operator(
+        id,
+        ...missingColumns(
+          columns.map((column, i) => ({ path: `columns.${i}`, input: 0, column })),
+          [scan.fileSchema],
+        ),
+      );
+      const schema = columns.flatMap((name) => findColumn(scan.fileSchema, name) ?? []);
+      return { ...common, implementation: { kind: "scan", scan }, schema };
+    }
+    case "user-function": {
+      const { userFunction } = body;
+      return {
+        ...common,
+        implementation: { kind: "user-function", userFunction },
+        schema: body.outputSchema(schemas[0]!),
+      };
+    }
+    case "query": {
+      const { expressions } = instance;
+      if (chance !== undefined) findings.warning(id, { property: "", message: chance });
+      const request = { inputs: schemas, expressions, sql: body.sql(schemas, orderings) };
+      const result = await deps.bindSchemas(request, deps.signal);
+      if (!result.ok) {
+        findings.operator(id, ...result.findings);
+        return undefined;
+      }
+      return {
+        ...common,
+        implementation: { kind: "query", sql: result.sql },
+        schema: result.schema,
+        nondeterminism: chance ?? result.nondeterminism,
+      };
+    }
+  }
+}
+
+/** Every dataset the scans name, each asked for once. */
+async function resolveDatasets(
+  drawing: readonly DrawnOperator[],
+  resolveDataset: CompileDeps["resolveDataset"],
+  findings: PlanFindings,
+): Promise<Map<string, DatasetScan | undefined>> {
+  const found = new Map<string, DatasetScan | undefined>();
+  for (const { id, instance } of drawing) {
+    if (instance.body.kind !== "scan") continue;
+    const { reference } = instance.body;
+    const shown = JSON.stringify(reference);
+    if (parseDatasetReference(reference, "project") === undefined) {
+      const message = `${shown} names no dataset; write "name", "name@3" or "project/name@3".`;
+      findings.operator(id, { property: "dataset", message });
+      continue;
+    }
+    if (!found.has(reference)) found.set(reference, await resolveDataset(reference));
+    if (found.get(reference) === undefined)
+      findings.operator(id, {
+        property: "dataset",
+        message: `There is no dataset ${shown}, or you may not read it; list the datasets you may read, or register it.`,
+      });
+  }
+  return found;
+}
+
+function missingColumns(
+  columns: readonly { path: string; input: number; column: string }[],
+  schemas: readonly Schema[],
+): Finding[] {
+  return columns.flatMap(({ path, input, column }) => {
+    const schema = schemas[input]!;
+    return findColumn(schema, column) ? [] : [{ property: path, message: noColumn(column, schema) }];
+  });
+}
+
+const portKey = (operatorId: string, portId: number, input: boolean): PortKey => ({
+  operatorId,
+  layer: "main",
+  portId,
+  internal: false,
+  input,
+});
+
+function assemble(drawing: readonly DrawnOperator[], bound: ReadonlyMap<string, Bound>): PhysicalPlan {
+  const operators = drawing.map((drawn) => physicalOperator(drawn, bound));
+  const drawnLinks = drawing.flatMap(({ id, feeds }) =>
+    feeds.map((link, port) => {
+      const { from, fromPort } = link!;
+      return {
+        id: `${from}.${fromPort}-${id}.${port}`,
+        from: portKey(from, fromPort, false),
+        to: portKey(id, port, true),
+      };
+    }),
+  );
+  const { links, regions } = cutIntoRegions(operators, drawnLinks);
+  const viewed = new Set(drawing.filter(({ viewResult }) => viewResult).map(({ id }) => id));
+  return withFingerprints({
+    format: PLAN_FORMAT,
+    operators: markOutputPorts(operators, links, (id) => viewed.has(id)),
+    links,
+    regions,
+  });
+}
+
+function physicalOperator(
+  { id, type, displayName, properties, instance, feeds }: DrawnOperator,
+  bound: ReadonlyMap<string, Bound>,
+): PhysicalOperator {
+  const { implementation, schema, nondeterminism } = bound.get(id)!;
+  return {
+    operatorId: id,
+    layer: "main",
+    type,
+    properties,
+    displayName: displayName || id,
+    inputs: feeds.map((link, port) => {
+      const input = bound.get(link!.from)!.schema;
+      return {
+        key: portKey(id, port, true),
+        schema: input,
+        dependsOn: instance.dependsOn(port).map((other) => portKey(id, other, true)),
+        manyLinks: false,
+        partition: instance.partition(port, input),
+      };
+    }),
+    outputs: [
+      {
+        key: portKey(id, 0, false),
+        schema,
+        blocking: instance.blocking,
+        mode: instance.mode,
+        materialized: false,
+        viewed: false,
+        subdagHash: "",
+        uncacheableReason: nondeterminism ?? "",
+      },
+    ],
+    implementation,
+  };
+}

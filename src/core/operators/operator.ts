@@ -1,0 +1,135 @@
+// What the compiler must know about an operator type, and nothing more. Each type is one file beside this one;
+// catalogue.ts lists them. An executor never sees definitions: the physical plan carries finished SQL.
+import type { z } from "zod";
+import type { Json, OutputMode, PartitionRule, Properties, Schema, UserFunction } from "../plan.js";
+import { explainIssues } from "./explain-issues.js";
+
+/** A finding about one property of one operator; the compiler adds the operator. */
+export interface Finding {
+  /** Path such as `aggregates.0.column`; empty for the whole operator. */
+  property: string;
+  /** A sentence that says what is wrong and what to do. */
+  message: string;
+}
+
+/** A SQL expression over the columns of `input0`. */
+export interface NamedExpression {
+  path: string;
+  sql: string;
+  expect?: "boolean";
+}
+
+/** A column of an input, named by a property. */
+export interface NamedColumn {
+  path: string;
+  input: number;
+  column: string;
+}
+
+/** In which order the rows of a port come: every column takes part, so the order is total but for equal rows. */
+export type Ordering = readonly { column: string; descending: boolean }[];
+
+/** What becomes of the inputs. */
+export type OperatorBody =
+  | { kind: "scan"; reference: string; columns: string[] | undefined }
+  | {
+      kind: "query";
+      /** A SELECT over input0, input1, …; called with complete, checked input schemas. */
+      sql(inputs: readonly Schema[], orderings: readonly (Ordering | undefined)[]): string;
+    }
+  | { kind: "user-function"; userFunction: UserFunction; outputSchema(input: Schema): Schema };
+
+/** An operator whose settings have been read. */
+export interface OperatorInstance {
+  /** Number of input ports. */
+  inputs: number;
+  /** True when the first row leaves only after the last one came. */
+  blocking: boolean;
+  mode: OutputMode;
+  body: OperatorBody;
+  expressions: NamedExpression[];
+  columns: NamedColumn[];
+  /** How rows of an input must be distributed over workers. */
+  partition(port: number, input: Schema): PartitionRule;
+  /** Input ports that must be finished before the given one. */
+  dependsOn(port: number): number[];
+  /** What is wrong with these inputs, beyond missing columns. */
+  check(inputs: readonly Schema[]): Finding[];
+  /** The order of the output's rows, when there is one. */
+  ordering(orderings: readonly (Ordering | undefined)[], inputs: readonly Schema[]): Ordering | undefined;
+  /** Why two runs over the same input may differ, as a sentence; undefined when they may not. */
+  nondeterminism(orderings: readonly (Ordering | undefined)[]): string | undefined;
+}
+
+/** The settings with defaults filled in, or what is wrong with them. */
+export type ReadSettings = { properties: Properties; instance: OperatorInstance } | { findings: Finding[] };
+
+export interface OperatorDefinition {
+  /** Its name in plans. */
+  type: string;
+  /** One sentence. */
+  summary: string;
+  /** Number of input ports with default settings. */
+  inputs: number;
+  outputs: number;
+  /** Schema of its settings; becomes JSON Schema for people. */
+  settings: z.ZodType;
+  read(properties: Properties): ReadSettings;
+}
+
+type Described = Pick<OperatorInstance, "body"> &
+  Partial<OperatorInstance> & {
+    /** What is wrong with the settings, whatever the inputs are. */
+    findings?: Finding[];
+  };
+
+/** Ties a type's settings to what they mean; whatever `describe` leaves out takes the plain default. */
+export function defineOperator<Settings extends z.ZodType>(definition: {
+  type: string;
+  summary: string;
+  inputs: number;
+  settings: Settings;
+  describe(settings: z.output<Settings>): Described;
+}): OperatorDefinition {
+  const { type, summary, inputs, settings, describe } = definition;
+  return {
+    type,
+    summary,
+    inputs,
+    outputs: 1,
+    settings,
+    read(properties) {
+      const read = settings.safeParse(properties);
+      if (!read.success) return { findings: explainIssues(read.error, properties, settings) };
+      const { findings = [], ...described } = describe(read.data);
+      if (findings.length > 0) return { findings };
+      const blocking = described.blocking ?? false;
+      return {
+        properties: withoutUndefined(read.data as Json) as Properties,
+        instance: {
+          inputs,
+          blocking,
+          mode: blocking ? "single-snapshot" : "set-delta",
+          expressions: [],
+          columns: [],
+          partition: () => ({ kind: "none" }),
+          dependsOn: () => [],
+          check: () => [],
+          ordering: () => undefined,
+          nondeterminism: () => undefined,
+          ...described,
+        },
+      };
+    },
+  };
+}
+
+function withoutUndefined(value: Json): Json {
+  if (Array.isArray(value)) return value.map(withoutUndefined);
+  if (typeof value !== "object" || value === null) return value;
+  return Object.fromEntries(
+    Object.entries(value)
+      .filter(([, member]) => member !== undefined)
+      .map(([key, member]) => [key, withoutUndefined(member)]),
+  );
+}
