@@ -1,0 +1,262 @@
+-- The schema after all migrations. Written by `make schema`; never edited.
+
+create table access_grant (
+  project_id text not null,
+  resource_kind text not null,
+  resource_id text not null,
+  subject text not null,
+  permission text not null,
+  granted_by text not null,
+  granted_at timestamp with time zone not null default now(),
+  constraint access_grant_pkey PRIMARY KEY (project_id, resource_kind, resource_id, subject),
+  constraint access_grant_permission_check CHECK (permission = ANY (ARRAY['READ'::text, 'WRITE'::text])),
+  constraint access_grant_project_id_fkey FOREIGN KEY (project_id) REFERENCES project(id) ON DELETE CASCADE,
+  constraint access_grant_resource_kind_check CHECK (resource_kind = ANY (ARRAY['WORKFLOW'::text, 'DATASET'::text, 'COMPUTING_UNIT'::text]))
+);
+CREATE INDEX access_grant_subject ON public.access_grant USING btree (subject, project_id);
+
+create table audit_log (
+  id bigint not null generated always as identity,
+  at timestamp with time zone not null default now(),
+  actor text not null,
+  action text not null,
+  project_id text not null,
+  resource text not null,
+  detail jsonb not null,
+  constraint audit_log_pkey PRIMARY KEY (id)
+);
+CREATE INDEX audit_log_resource ON public.audit_log USING btree (project_id, resource, at);
+
+create table cache_entry (
+  project_id text not null,
+  workflow_id text not null,
+  global_port_id text not null,
+  subdag_hash text not null,
+  fingerprint_json text not null,
+  result_uri text not null,
+  tuple_count bigint not null,
+  byte_count bigint not null,
+  source_execution_id uuid not null,
+  created_at timestamp with time zone not null default now(),
+  updated_at timestamp with time zone not null default now(),
+  constraint cache_entry_pkey PRIMARY KEY (project_id, workflow_id, global_port_id, subdag_hash),
+  constraint cache_entry_project_id_workflow_id_fkey FOREIGN KEY (project_id, workflow_id) REFERENCES workflow(project_id, id) ON DELETE CASCADE,
+  constraint cache_entry_source_execution_id_fkey FOREIGN KEY (source_execution_id) REFERENCES execution(id) ON DELETE CASCADE
+);
+CREATE INDEX cache_entry_source ON public.cache_entry USING btree (source_execution_id);
+
+create table computing_unit (
+  project_id text not null,
+  id text not null,
+  name text not null,
+  public boolean not null default false,
+  created_by text not null,
+  created_at timestamp with time zone not null default now(),
+  constraint computing_unit_pkey PRIMARY KEY (project_id, id),
+  constraint computing_unit_project_id_fkey FOREIGN KEY (project_id) REFERENCES project(id) ON DELETE CASCADE
+);
+
+create table console_result (
+  execution_id uuid not null,
+  operator_id text not null,
+  worker integer not null,
+  uri text not null,
+  line_count bigint not null,
+  byte_count bigint not null,
+  constraint console_result_pkey PRIMARY KEY (execution_id, operator_id, worker),
+  constraint console_result_execution_id_fkey FOREIGN KEY (execution_id) REFERENCES execution(id) ON DELETE CASCADE
+);
+
+create table dataset (
+  id uuid not null,
+  project_id text not null,
+  name text not null,
+  latest_version integer not null,
+  public boolean not null default false,
+  created_by text not null,
+  created_at timestamp with time zone not null default now(),
+  constraint dataset_pkey PRIMARY KEY (id),
+  constraint dataset_project_id_fkey FOREIGN KEY (project_id) REFERENCES project(id) ON DELETE CASCADE,
+  constraint dataset_project_id_name_key UNIQUE (project_id, name)
+);
+
+create table dataset_version (
+  dataset_id uuid not null,
+  version integer not null,
+  content_hash text not null,
+  uri text not null,
+  format jsonb not null,
+  schema jsonb not null,
+  row_count bigint not null,
+  byte_count bigint not null,
+  modified_at timestamp with time zone not null,
+  created_by text not null,
+  created_at timestamp with time zone not null default now(),
+  constraint dataset_version_pkey PRIMARY KEY (dataset_id, version),
+  constraint dataset_version_dataset_id_fkey FOREIGN KEY (dataset_id) REFERENCES dataset(id) ON DELETE CASCADE,
+  constraint dataset_version_version_check CHECK (version > 0)
+);
+
+create table execution (
+  id uuid not null,
+  project_id text not null,
+  workflow_id text not null,
+  workflow_version integer not null,
+  computing_unit_id text not null,
+  name text not null,
+  state text not null,
+  attempt integer not null,
+  max_attempts integer not null,
+  epoch bigint not null,
+  queued boolean not null,
+  trusted boolean not null,
+  created_by text not null,
+  created_at timestamp with time zone not null default now(),
+  started_at timestamp with time zone,
+  ended_at timestamp with time zone,
+  failure jsonb,
+  log_uri text not null default ''::text,
+  statistics_uri text not null default ''::text,
+  plan_digest text not null,
+  last_event_number bigint not null default 0,
+  last_sequence bigint not null default 0,
+  executor_id text not null default ''::text,
+  lease_expires_at timestamp with time zone,
+  cancel_requested boolean not null default false,
+  manifest_digest text,
+  constraint execution_pkey PRIMARY KEY (id),
+  constraint execution_project_id_computing_unit_id_fkey FOREIGN KEY (project_id, computing_unit_id) REFERENCES computing_unit(project_id, id) ON DELETE CASCADE,
+  constraint execution_project_id_workflow_id_workflow_version_fkey FOREIGN KEY (project_id, workflow_id, workflow_version) REFERENCES workflow_version(project_id, workflow_id, version) ON DELETE CASCADE,
+  constraint execution_state_check CHECK (state = ANY (ARRAY['QUEUED'::text, 'PREPARED'::text, 'RUNNING'::text, 'PAUSING'::text, 'PAUSED'::text, 'RESUMING'::text, 'COMPLETING'::text, 'COMPLETED'::text, 'FAILED'::text, 'KILLED'::text]))
+);
+CREATE INDEX execution_by_project ON public.execution USING btree (project_id, id DESC);
+CREATE INDEX execution_by_unit ON public.execution USING btree (project_id, workflow_id, computing_unit_id, id DESC);
+CREATE INDEX execution_by_workflow ON public.execution USING btree (project_id, workflow_id, id DESC);
+CREATE INDEX execution_lease ON public.execution USING btree (lease_expires_at) WHERE (lease_expires_at IS NOT NULL);
+CREATE INDEX execution_queue ON public.execution USING btree (project_id, computing_unit_id, id) WHERE (state = 'QUEUED'::text);
+CREATE INDEX execution_succeeded ON public.execution USING btree (project_id, workflow_id, id DESC) WHERE ((state = 'COMPLETED'::text) AND trusted);
+
+create table execution_command (
+  command_id uuid not null,
+  execution_id uuid not null,
+  kind text not null,
+  reason text not null,
+  requested_by text not null,
+  requested_at timestamp with time zone not null default now(),
+  acknowledged_at timestamp with time zone,
+  refused text not null default ''::text,
+  constraint execution_command_pkey PRIMARY KEY (command_id),
+  constraint execution_command_execution_id_fkey FOREIGN KEY (execution_id) REFERENCES execution(id) ON DELETE CASCADE,
+  constraint execution_command_kind_check CHECK (kind = ANY (ARRAY['CANCEL'::text, 'PAUSE'::text, 'RESUME'::text, 'KILL'::text]))
+);
+CREATE INDEX execution_command_pending ON public.execution_command USING btree (execution_id, requested_at) WHERE (acknowledged_at IS NULL);
+
+create table execution_event (
+  execution_id uuid not null,
+  number bigint not null,
+  attempt integer not null,
+  sequence bigint not null,
+  occurred_at timestamp with time zone not null,
+  kind text not null,
+  body bytea not null,
+  constraint execution_event_pkey PRIMARY KEY (execution_id, number),
+  constraint execution_event_execution_id_fkey FOREIGN KEY (execution_id) REFERENCES execution(id) ON DELETE CASCADE
+);
+
+create table execution_plan (
+  execution_id uuid not null,
+  plan jsonb not null,
+  constraint execution_plan_pkey PRIMARY KEY (execution_id),
+  constraint execution_plan_execution_id_fkey FOREIGN KEY (execution_id) REFERENCES execution(id) ON DELETE CASCADE
+);
+
+create table operator_statistics (
+  execution_id uuid not null,
+  operator_id text not null,
+  layer text not null,
+  state text not null,
+  input_rows bigint,
+  output_rows bigint,
+  output_bytes bigint not null,
+  busy_ms bigint not null,
+  progress double precision,
+  peak_memory_bytes bigint not null,
+  constraint operator_statistics_pkey PRIMARY KEY (execution_id, operator_id, layer),
+  constraint operator_statistics_execution_id_fkey FOREIGN KEY (execution_id) REFERENCES execution(id) ON DELETE CASCADE
+);
+
+create table port_result (
+  execution_id uuid not null,
+  global_port_id text not null,
+  operator_id text not null,
+  layer text not null,
+  port_id integer not null,
+  internal boolean not null,
+  input boolean not null,
+  uri text not null,
+  row_count bigint not null,
+  byte_count bigint not null,
+  schema jsonb not null,
+  subdag_hash text not null,
+  viewed boolean not null,
+  attempt integer not null,
+  registered_at timestamp with time zone not null default now(),
+  constraint port_result_pkey PRIMARY KEY (execution_id, global_port_id),
+  constraint port_result_execution_id_fkey FOREIGN KEY (execution_id) REFERENCES execution(id) ON DELETE CASCADE
+);
+CREATE INDEX port_result_logical ON public.port_result USING btree (execution_id, operator_id, port_id);
+
+create table project (
+  id text not null,
+  name text not null,
+  created_by text not null,
+  created_at timestamp with time zone not null default now(),
+  constraint project_pkey PRIMARY KEY (id)
+);
+
+create table project_member (
+  project_id text not null,
+  subject text not null,
+  role text not null,
+  constraint project_member_pkey PRIMARY KEY (project_id, subject),
+  constraint project_member_project_id_fkey FOREIGN KEY (project_id) REFERENCES project(id) ON DELETE CASCADE,
+  constraint project_member_role_check CHECK (role = ANY (ARRAY['VIEWER'::text, 'EDITOR'::text, 'OWNER'::text]))
+);
+CREATE INDEX project_member_subject ON public.project_member USING btree (subject);
+
+create table request_reply (
+  subject text not null,
+  project_id text not null,
+  request_id text not null,
+  method text not null,
+  request_digest text not null,
+  reply bytea not null,
+  created_at timestamp with time zone not null default now(),
+  constraint request_reply_pkey PRIMARY KEY (subject, project_id, request_id)
+);
+CREATE INDEX request_reply_age ON public.request_reply USING btree (created_at);
+
+create table workflow (
+  project_id text not null,
+  id text not null,
+  latest_version integer not null,
+  public boolean not null default false,
+  created_by text not null,
+  created_at timestamp with time zone not null default now(),
+  constraint workflow_pkey PRIMARY KEY (project_id, id),
+  constraint workflow_project_id_fkey FOREIGN KEY (project_id) REFERENCES project(id) ON DELETE CASCADE
+);
+
+create table workflow_version (
+  project_id text not null,
+  workflow_id text not null,
+  version integer not null,
+  plan jsonb not null,
+  digest text not null,
+  comment text not null,
+  created_by text not null,
+  created_at timestamp with time zone not null default now(),
+  constraint workflow_version_pkey PRIMARY KEY (project_id, workflow_id, version),
+  constraint workflow_version_project_id_workflow_id_fkey FOREIGN KEY (project_id, workflow_id) REFERENCES workflow(project_id, id) ON DELETE CASCADE,
+  constraint workflow_version_version_check CHECK (version > 0)
+);

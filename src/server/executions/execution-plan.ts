@@ -1,0 +1,46 @@
+// The plan an execution runs, as the server issued it; and the spec an executor gets.
+
+import type { ExecutionSpec } from "../../contract/postern/v1/execution.js";
+import * as wirePlan from "../../contract/postern/v1/plan.js";
+import { notFound } from "../../core/app-error.js";
+import type { PhysicalPlan } from "../../core/plan.js";
+import { physicalPlanFromWire, physicalPlanToWire } from "../../rpc/plan-codec.js";
+import type { Queryable } from "../database/database.js";
+import { type ExecutionRow, executionPlan, latestSuccessfulExecution } from "../repositories/executions.js";
+import { operatorStatistics } from "../repositories/operator-statistics.js";
+import { listPorts } from "../repositories/ports.js";
+import { portToWire, statisticsInPlanOrder } from "./execution-wire.js";
+import { attemptPrefix } from "./result-location.js";
+
+/** The stored plan of an execution. */
+export async function storedPlan(db: Queryable, executionId: string): Promise<PhysicalPlan> {
+  const json = await executionPlan(db, executionId);
+  if (json === undefined) throw notFound(`execution "${executionId}"`);
+  return physicalPlanFromWire(wirePlan.PhysicalPlan.fromJSON(json));
+}
+
+/** Everything an executor needs to run the present attempt of an execution. */
+export async function executionSpec(
+  db: Queryable,
+  row: ExecutionRow,
+  { resultRoot, leaseMs }: { resultRoot: string; leaseMs: number },
+): Promise<ExecutionSpec> {
+  const plan = await storedPlan(db, row.id);
+  const last = await latestSuccessfulExecution(db, row);
+  const lastRun = last ? await operatorStatistics(db, last.id) : [];
+  const ports = row.attempt > 1 ? await listPorts(db, row.id) : [];
+  return {
+    executionId: row.id,
+    projectId: row.projectId,
+    workflowId: row.workflowId,
+    workflowVersion: row.workflowVersion,
+    attempt: row.attempt,
+    epoch: row.epoch,
+    plan: physicalPlanToWire(plan),
+    planDigest: row.planDigest,
+    resultPrefix: attemptPrefix(resultRoot, row),
+    lastRun: last ? statisticsInPlanOrder(plan.operators, lastRun) : [],
+    leaseMs,
+    alreadyMaterialized: ports.map(portToWire),
+  };
+}

@@ -1,0 +1,173 @@
+// The server, put together: configuration → database → services → listen → shutdown. Nothing is constructed elsewhere.
+import { mkdir } from "node:fs/promises";
+import { fileURLToPath } from "node:url";
+import { type AccessServiceServer, AccessServiceService } from "../contract/postern/v1/access.js";
+import { type CacheServiceServer, CacheServiceService } from "../contract/postern/v1/cache.js";
+import { type CompileServiceServer, CompileServiceService } from "../contract/postern/v1/compile.js";
+import { type DatasetServiceServer, DatasetServiceService } from "../contract/postern/v1/dataset.js";
+import { type ExecutionServiceServer, ExecutionServiceService } from "../contract/postern/v1/execution.js";
+import { type PortRegistryServer, PortRegistryService } from "../contract/postern/v1/port_registry.js";
+import { type WorkflowServiceServer, WorkflowServiceService } from "../contract/postern/v1/workflow.js";
+import { AppError } from "../core/app-error.js";
+import { newId } from "../core/ids.js";
+import { createLogger, type Logger } from "../process/log.js";
+import { release } from "../process/release.js";
+import { createShutdown, type Shutdown } from "../process/shutdown.js";
+import { providerKeys } from "./access/token-keys.js";
+import { createTokenVerifier } from "./access/token-verification.js";
+import { createTokenIssuer } from "./access/tokens.js";
+import { planCompiler } from "./binding/plan-compiler.js";
+import { createSchemaBinder } from "./binding/schema-binder.js";
+import { readServerConfig, type ServerConfig } from "./config.js";
+import { openDatabase, type PostgresDatabase } from "./database/database.js";
+import { migrate } from "./database/migrate.js";
+import { resolveDataset } from "./datasets/dataset-versions.js";
+import { createGrpcServer, type MountedService, mount } from "./endpoint/grpc-server.js";
+import { createConnectedExecutors } from "./executions/connected-executors.js";
+import { DRAIN_GRACE_MS } from "./executions/executor-session.js";
+import { createResultReader } from "./executions/result-reader.js";
+import { keepHouse } from "./housekeeping.js";
+import { createNotifications } from "./notifications.js";
+import { workflowVersion } from "./repositories/workflows.js";
+import { accessService } from "./services/access-service.js";
+import { cacheService } from "./services/cache-service.js";
+import { compileService } from "./services/compile-service.js";
+import { datasetService } from "./services/dataset-service.js";
+import { executionService } from "./services/execution-service.js";
+import { portRegistryService } from "./services/port-registry-service.js";
+import { workflowService } from "./services/workflow-service.js";
+
+const MAX_MESSAGE_BYTES = 4 * 1024 * 1024;
+
+/** Runs a server, configured by its environment, until it is asked to stop. */
+export async function main(): Promise<void> {
+  const config = readServerConfig();
+  const log = createLogger("server", config.logLevel);
+  const shutdown = createShutdown({ log });
+  try {
+    const address = await startServer(config, log, shutdown);
+    log.info({ address, release: release() }, "ready");
+    process.stdout.write(`${JSON.stringify({ ready: true, address })}\n`);
+  } catch (error) {
+    await shutdown.stop("the server could not start");
+    throw error;
+  }
+  await shutdown.stopped;
+}
+
+/** Starts a server whose parts `shutdown` closes; returns the address it listens on. */
+export async function startServer(config: ServerConfig, log: Logger, shutdown: Shutdown): Promise<string> {
+  await requireResultRoot(config.resultRoot);
+  const db = await openDatabase({
+    url: config.databaseUrl,
+    passwordFile: config.databasePasswordFile,
+    poolSize: config.databasePoolSize,
+  });
+  shutdown.add("database", () => db.close());
+  const applied = await migrate(db);
+  if (applied.length > 0) log.info({ applied }, "schema brought up to date");
+
+  const notifications = createNotifications({ db, sessionConnection: db.sessionConnection, log });
+  runUntilStop(shutdown, "notifications", (signal) => notifications.run(signal));
+  const everyMs = Math.max(200, Math.min(config.leaseMs, config.attachWithinMs) / 3);
+  const house = { db, hints: notifications, resultRoot: config.resultRoot, now: () => new Date(), everyMs, log };
+  runUntilStop(shutdown, "housekeeping", (signal) => keepHouse(house, signal));
+
+  const { services, verifyToken } = await createServices(config, db, notifications, shutdown);
+  const server = createGrpcServer({
+    services,
+    verifyToken,
+    log,
+    tls: config.tls,
+    allowPlaintext: config.allowPlaintext,
+    maxMessageBytes: MAX_MESSAGE_BYTES,
+  });
+  shutdown.add("gRPC server", () => server.drain(DRAIN_GRACE_MS));
+  const { address } = await server.listen(config.listen);
+  return address;
+}
+
+/** Something that runs for as long as the server does; closing it waits for its last step. */
+function runUntilStop(shutdown: Shutdown, name: string, run: (signal: AbortSignal) => Promise<void>): void {
+  const stop = new AbortController();
+  const running = run(stop.signal);
+  shutdown.add(name, () => {
+    stop.abort();
+    return running;
+  });
+}
+
+async function createServices(
+  config: ServerConfig,
+  db: PostgresDatabase,
+  hints: ReturnType<typeof createNotifications>,
+  shutdown: Shutdown,
+): Promise<{ services: MountedService[]; verifyToken: ReturnType<typeof createTokenVerifier> }> {
+  const tokens = await createTokenIssuer({
+    keyFile: config.executionKeyFile,
+    executionTokenSeconds: config.executionTokenSeconds,
+    serveTokenSeconds: config.serveTokenSeconds,
+  });
+  const verifyToken = createTokenVerifier({
+    issuer: config.issuer,
+    audience: config.audience,
+    providerKeys: providerKeys(config.jwksUrl),
+    ownKeys: tokens.publicKeys,
+  });
+  const results = await createResultReader(config.resultRoot);
+  shutdown.add("result reader", () => results.close());
+  const binder = await createSchemaBinder();
+  shutdown.add("schema binder", () => binder.close());
+  const compile = planCompiler({ bindSchemas: binder.bindSchemas });
+  const connected = createConnectedExecutors();
+  const execution = executionService({
+    db,
+    hints,
+    tokens,
+    connected,
+    compile,
+    resolveDataset,
+    resultRoot: config.resultRoot,
+    leaseMs: config.leaseMs,
+    attachWithinMs: config.attachWithinMs,
+    executionTokenMs: config.executionTokenSeconds * 1_000,
+    maxAttempts: config.maxAttempts,
+    maxMessageBytes: MAX_MESSAGE_BYTES,
+    release: release(),
+    serverId: newId(),
+    draining: shutdown.signal,
+    now: () => new Date(),
+  });
+  const access = accessService({ db, connectedExecutors: connected.of, mintServeToken: tokens.mintServeToken });
+  const datasets = datasetService({ db, ...config });
+  const compiler = compileService({ db, compile, resolveDataset, workflowVersion });
+  return {
+    verifyToken,
+    services: [
+      mount<ExecutionServiceServer>(ExecutionServiceService, execution),
+      mount<PortRegistryServer>(
+        PortRegistryService,
+        portRegistryService({ db, resultRoot: config.resultRoot, results }),
+      ),
+      mount<CacheServiceServer>(CacheServiceService, cacheService({ db })),
+      mount<WorkflowServiceServer>(WorkflowServiceService, workflowService({ db })),
+      mount<CompileServiceServer>(CompileServiceService, compiler),
+      mount<DatasetServiceServer>(DatasetServiceService, datasets),
+      mount<AccessServiceServer>(AccessServiceService, access),
+    ],
+  };
+}
+
+async function requireResultRoot(resultRoot: string): Promise<void> {
+  const directory = fileURLToPath(resultRoot);
+  try {
+    await mkdir(directory, { recursive: true, mode: 0o700 });
+  } catch (cause) {
+    throw new AppError(
+      "unavailable",
+      "UNAVAILABLE",
+      `POSTERN_RESULT_ROOT ${directory} cannot be made: ${(cause as Error).message}. Make it, or name another.`,
+      { cause },
+    );
+  }
+}

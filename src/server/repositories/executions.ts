@@ -1,0 +1,158 @@
+// Executions as such: made, found, listed, deleted. execution-leases.ts and execution-reports.ts change their state.
+import type { ExecutionState } from "../../core/execution-state.js";
+import type { Queryable } from "../database/database.js";
+import { visibleTo } from "./access.js";
+
+export interface FailureRecord {
+  reason: string;
+  operatorId: string;
+  message: string;
+  detail: string;
+}
+
+export interface ExecutionRow {
+  id: string;
+  projectId: string;
+  workflowId: string;
+  workflowVersion: number;
+  computingUnitId: string;
+  name: string;
+  state: ExecutionState;
+  attempt: number;
+  maxAttempts: number;
+  epoch: bigint;
+  queued: boolean;
+  /** True when its results may stand for other runs: cache entries, and figures for the cost model. */
+  trusted: boolean;
+  createdBy: string;
+  createdAt: Date;
+  startedAt: Date | null;
+  endedAt: Date | null;
+  failure: FailureRecord | null;
+  logUri: string;
+  statisticsUri: string;
+  planDigest: string;
+  lastEventNumber: bigint;
+  lastSequence: bigint;
+  executorId: string;
+  leaseExpiresAt: Date | null;
+  cancelRequested: boolean;
+  manifestDigest: string | null;
+}
+
+export interface NewExecution {
+  id: string;
+  projectId: string;
+  workflowId: string;
+  workflowVersion: number;
+  computingUnitId: string;
+  name: string;
+  state: ExecutionState;
+  maxAttempts: number;
+  queued: boolean;
+  trusted: boolean;
+  createdBy: string;
+  planDigest: string;
+  /** Milliseconds until it is lost unless somebody takes it up; null while it waits in the queue. */
+  leaseMs: number | null;
+}
+
+/** Stores a new execution: first attempt, first epoch, log position 1 taken by its first state. */
+export async function insertExecution(db: Queryable, execution: NewExecution): Promise<ExecutionRow> {
+  const [row] = await db.query<ExecutionRow>(
+    `insert into execution (id, project_id, workflow_id, workflow_version, computing_unit_id, name, state, attempt,
+                            max_attempts, epoch, queued, trusted, created_by, plan_digest, last_event_number, lease_expires_at)
+     values (:id, :projectId, :workflowId, :workflowVersion, :computingUnitId, :name, :state, 1,
+             :maxAttempts, 1, :queued, :trusted, :createdBy, :planDigest, 1,
+             now() + cast(:leaseMs as double precision) * interval '1 millisecond')
+     returning *`,
+    { ...execution },
+  );
+  return row!;
+}
+
+export async function insertExecutionPlan(db: Queryable, executionId: string, plan: unknown): Promise<void> {
+  await db.query("insert into execution_plan (execution_id, plan) values (:executionId, cast(:plan as jsonb))", {
+    executionId,
+    plan: JSON.stringify(plan),
+  });
+}
+
+/** The plan's proto3 JSON, as stored when the execution was prepared. */
+export async function executionPlan(db: Queryable, executionId: string): Promise<unknown> {
+  const [row] = await db.query<{ plan: unknown }>("select plan from execution_plan where execution_id = :executionId", {
+    executionId,
+  });
+  return row?.plan;
+}
+
+export async function executionById(db: Queryable, id: string): Promise<ExecutionRow | undefined> {
+  const [row] = await db.query<ExecutionRow>("select * from execution where id = :id", { id });
+  return row;
+}
+
+/** Newest first, before `beforeId` (ids sort by time). Only of workflows the subject may read. */
+export async function visibleExecutions(
+  db: Queryable,
+  page: {
+    projectId: string;
+    subject: string;
+    /** Null for all. */
+    workflowId: string | null;
+    /** Null for all. */
+    states: ExecutionState[] | null;
+    /** Null for the first page. */
+    beforeId: string | null;
+    limit: number;
+  },
+): Promise<ExecutionRow[]> {
+  return db.query<ExecutionRow>(
+    `select e.* from execution e
+       join workflow w on w.project_id = e.project_id and w.id = e.workflow_id and ${visibleTo("WORKFLOW", "w")}
+      where e.project_id = :projectId
+        and (cast(:workflowId as text) is null or e.workflow_id = :workflowId)
+        and (cast(:states as text[]) is null or e.state = any(:states))
+        and (cast(:beforeId as uuid) is null or e.id < :beforeId)
+      order by e.id desc limit :limit`,
+    page,
+  );
+}
+
+/** The newest execution of a workflow, on one computing unit if named. */
+export async function latestExecution(
+  db: Queryable,
+  of: { projectId: string; workflowId: string; computingUnitId: string | null },
+): Promise<ExecutionRow | undefined> {
+  const [row] = await db.query<ExecutionRow>(
+    `select * from execution
+      where project_id = :projectId and workflow_id = :workflowId
+        and (cast(:computingUnitId as text) is null or computing_unit_id = :computingUnitId)
+      order by id desc limit 1`,
+    of,
+  );
+  return row;
+}
+
+/** The newest trusted execution of a workflow that ended well. */
+export async function latestSuccessfulExecution(
+  db: Queryable,
+  of: { projectId: string; workflowId: string },
+): Promise<ExecutionRow | undefined> {
+  const [row] = await db.query<ExecutionRow>(
+    `select * from execution
+      where project_id = :projectId and workflow_id = :workflowId and state = 'COMPLETED' and trusted
+      order by id desc limit 1`,
+    of,
+  );
+  return row;
+}
+
+/** Locks executions to delete, so that none of them changes state meanwhile. */
+export async function lockExecutions(db: Queryable, ids: string[]): Promise<ExecutionRow[]> {
+  return db.query<ExecutionRow>("select * from execution where id = any(:ids) order by id for update", { ids });
+}
+
+/** Removes executions with everything that hangs on them. */
+export async function deleteExecutions(db: Queryable, ids: string[]): Promise<void> {
+  await db.query("delete from execution where id = any(:ids)", { ids });
+}

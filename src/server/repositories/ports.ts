@@ -1,0 +1,132 @@
+// The port registry: rows of materialised ports, and console files.
+import type { Schema } from "../../core/plan.js";
+import type { Queryable } from "../database/database.js";
+
+export interface PortRow {
+  executionId: string;
+  globalPortId: string;
+  operatorId: string;
+  layer: string;
+  portId: number;
+  internal: boolean;
+  input: boolean;
+  uri: string;
+  rowCount: bigint;
+  byteCount: bigint;
+  schema: Schema;
+  subdagHash: string;
+  viewed: boolean;
+  attempt: number;
+  registeredAt: Date;
+}
+
+export interface ConsoleRow {
+  operatorId: string;
+  worker: number;
+  uri: string;
+  lineCount: bigint;
+  byteCount: bigint;
+}
+
+/** Registers ports, replacing earlier registrations of the same ports. At most one row per port. */
+export async function upsertPorts(db: Queryable, ports: Omit<PortRow, "registeredAt">[]): Promise<void> {
+  await db.query(
+    `insert into port_result (execution_id, global_port_id, operator_id, layer, port_id, internal, input, uri,
+                              row_count, byte_count, schema, subdag_hash, viewed, attempt)
+     select * from jsonb_to_recordset(cast(:ports as jsonb)) as p
+       (execution_id uuid, global_port_id text, operator_id text, layer text, port_id integer, internal boolean,
+        input boolean, uri text, row_count bigint, byte_count bigint, schema jsonb, subdag_hash text, viewed boolean,
+        attempt integer)
+     on conflict (execution_id, global_port_id) do update
+       set uri = excluded.uri, row_count = excluded.row_count, byte_count = excluded.byte_count,
+           schema = excluded.schema, subdag_hash = excluded.subdag_hash, viewed = excluded.viewed,
+           attempt = excluded.attempt, registered_at = now()`,
+    {
+      ports: JSON.stringify(
+        ports.map((p) => ({
+          execution_id: p.executionId,
+          global_port_id: p.globalPortId,
+          operator_id: p.operatorId,
+          layer: p.layer,
+          port_id: p.portId,
+          internal: p.internal,
+          input: p.input,
+          uri: p.uri,
+          row_count: p.rowCount.toString(),
+          byte_count: p.byteCount.toString(),
+          schema: p.schema,
+          subdag_hash: p.subdagHash,
+          viewed: p.viewed,
+          attempt: p.attempt,
+        })),
+      ),
+    },
+  );
+}
+
+/** Registers console files, replacing earlier registrations of the same operator and worker. */
+export async function upsertConsoles(db: Queryable, executionId: string, consoles: ConsoleRow[]): Promise<void> {
+  await db.query(
+    `insert into console_result (execution_id, operator_id, worker, uri, line_count, byte_count)
+     select :executionId, u.*
+       from unnest(cast(:operatorIds as text[]), cast(:workers as integer[]), cast(:uris as text[]),
+                   cast(:lineCounts as bigint[]), cast(:byteCounts as bigint[])) u
+     on conflict (execution_id, operator_id, worker) do update
+       set uri = excluded.uri, line_count = excluded.line_count, byte_count = excluded.byte_count`,
+    {
+      executionId,
+      operatorIds: consoles.map((c) => c.operatorId),
+      workers: consoles.map((c) => c.worker),
+      uris: consoles.map((c) => c.uri),
+      lineCounts: consoles.map((c) => c.lineCount),
+      byteCounts: consoles.map((c) => c.byteCount),
+    },
+  );
+}
+
+export async function listPorts(db: Queryable, executionId: string): Promise<PortRow[]> {
+  return db.query<PortRow>("select * from port_result where execution_id = :executionId order by global_port_id", {
+    executionId,
+  });
+}
+
+export async function listConsoles(db: Queryable, executionId: string): Promise<ConsoleRow[]> {
+  return db.query<ConsoleRow>(
+    `select operator_id, worker, uri, line_count, byte_count from console_result
+      where execution_id = :executionId order by operator_id, worker`,
+    { executionId },
+  );
+}
+
+/** Ports by their printed keys. */
+export async function portsByGlobalId(db: Queryable, executionId: string, globalPortIds: string[]): Promise<PortRow[]> {
+  return db.query<PortRow>(
+    "select * from port_result where execution_id = :executionId and global_port_id = any(:globalPortIds)",
+    { executionId, globalPortIds },
+  );
+}
+
+/** External output ports by operator and number, whichever layer has them. */
+export async function portsByLogicalPort(
+  db: Queryable,
+  executionId: string,
+  ports: { operatorId: string; portId: number }[],
+): Promise<PortRow[]> {
+  return db.query<PortRow>(
+    `select p.* from unnest(cast(:operatorIds as text[]), cast(:portIds as integer[])) as wanted (operator_id, port_id)
+       join port_result p on p.execution_id = :executionId and p.operator_id = wanted.operator_id
+        and p.port_id = wanted.port_id and not p.internal and not p.input`,
+    { executionId, operatorIds: ports.map((p) => p.operatorId), portIds: ports.map((p) => p.portId) },
+  );
+}
+
+/** Forgets ports and consoles of executions and returns the URIs they held. */
+export async function deletePorts(db: Queryable, executionIds: string[]): Promise<string[]> {
+  const rows = await db.query<{ uri: string }>(
+    `with ports as (delete from port_result where execution_id = any(cast(:executionIds as uuid[])) returning uri),
+          consoles as (delete from console_result where execution_id = any(cast(:executionIds as uuid[])) returning uri)
+     select uri from ports union select uri from consoles order by uri`,
+    { executionIds },
+  );
+  return rows.map((r) => r.uri);
+}

@@ -1,0 +1,240 @@
+// ExecutionService: what clients, executors and engines that proxy may ask about executions.
+import {
+  CompleteExecutionResponse,
+  type ExecutionServiceServer,
+  UpdateExecutionRequest,
+  UpdateExecutionResponse,
+} from "../../contract/postern/v1/execution.js";
+import { AppError, forbidden, illegalTransition, invalid, notFound } from "../../core/app-error.js";
+import { type ExecutionState, isTerminal } from "../../core/execution-state.js";
+import { FINGERPRINT_VERSION } from "../../core/fingerprint.js";
+import { computingUnitId, executionId, projectId, workflowId } from "../../core/ids.js";
+import { PLAN_FORMAT } from "../../core/plan.js";
+import type { ServiceMethods } from "../../rpc/handlers.js";
+import { physicalPlanToWire } from "../../rpc/plan-codec.js";
+import { executionStateFromWire } from "../../rpc/state-codec.js";
+import { requireResource, requireUser, visibleProject } from "../access/authorization.js";
+import type { CallContext, Caller } from "../access/caller.js";
+import { readableExecution, writableExecution } from "../access/execution-access.js";
+import type { Database } from "../database/database.js";
+import { cancelExecution } from "../executions/cancel-execution.js";
+import { completeExecution } from "../executions/completion.js";
+import { deleteExecutionsOf } from "../executions/delete-executions.js";
+import { followEvents } from "../executions/event-feed.js";
+import { storedPlan } from "../executions/execution-plan.js";
+import { executionToWire, statisticsInPlanOrder } from "../executions/execution-wire.js";
+import { type ExecutorSessionDeps, PROTOCOL_VERSION, runExecutorSession } from "../executions/executor-session.js";
+import { type PrepareDeps, prepareExecution } from "../executions/prepare-execution.js";
+import { runServeSession, type ServeSessionDeps } from "../executions/serve-session.js";
+import { applyUpdate, type UpdateDeps } from "../executions/update-execution.js";
+import { cutPage, nameAfter } from "../page-tokens.js";
+import {
+  type ExecutionRow,
+  executionById,
+  latestExecution,
+  latestSuccessfulExecution,
+  visibleExecutions,
+} from "../repositories/executions.js";
+import { operatorStatistics } from "../repositories/operator-statistics.js";
+import { freeText, pageSize, present } from "../request-fields.js";
+import { replayable, storedReply } from "../request-replies.js";
+
+interface Deps extends PrepareDeps, ExecutorSessionDeps, ServeSessionDeps, UpdateDeps {
+  release: string;
+  maxMessageBytes: number;
+}
+
+export function executionService(deps: Deps): ServiceMethods<ExecutionServiceServer, CallContext> {
+  const { db } = deps;
+  return {
+    prepareExecution: (request, { caller, signal }) => prepareExecution(deps, request, caller, signal),
+
+    async attach(stream, context) {
+      if (context.caller.kind !== "execution") throw forbidden("Attach needs an execution token.");
+      await runExecutorSession(deps, stream, context.caller, context);
+    },
+
+    async serve(stream, context) {
+      if (context.caller.kind !== "serve")
+        throw forbidden("Serve needs a serve token; see AccessService.CreateServeToken.");
+      await runServeSession(deps, stream, context.caller, context);
+    },
+
+    async getExecution(request, { caller }) {
+      return { execution: executionToWire(await readableExecution(db, caller, request.executionId)) };
+    },
+
+    async listExecutions(request, { caller }) {
+      const project = projectId(request.projectId);
+      const size = pageSize(request.pageSize);
+      const before = nameAfter("executions", request.pageToken);
+      const { subject } = await visibleProject(db, caller, project);
+      const rows = await visibleExecutions(db, {
+        projectId: project,
+        subject,
+        workflowId: request.workflowId === "" ? null : workflowId(request.workflowId),
+        states: request.states.length === 0 ? null : request.states.map(executionStateFromWire),
+        beforeId: before === "" ? null : executionId(before),
+        limit: size + 1,
+      });
+      const { items, nextPageToken } = cutPage("executions", rows, size, ({ id }) => id);
+      return { executions: items.map(executionToWire), nextPageToken };
+    },
+
+    async getLatestExecution(request, { caller }) {
+      return { execution: executionToWire(await requireLatest(deps, caller, request)) };
+    },
+
+    async *watchExecution(request, { caller, signal }) {
+      const row = await readableExecution(db, caller, request.executionId);
+      let after = request.after;
+      if (after === undefined) {
+        const plan = await storedPlan(db, row.id);
+        // Figures may be newer than the row; the events that follow repeat them.
+        const operators = statisticsInPlanOrder(plan.operators, await operatorStatistics(db, row.id));
+        yield {
+          item: {
+            $case: "snapshot",
+            value: { execution: executionToWire(row), operators, plan: physicalPlanToWire(plan) },
+          },
+        };
+        after = row.lastEventNumber;
+      } else if (after < 0n || after > row.lastEventNumber) {
+        throw invalid(
+          `The log of execution "${row.id}" ends at ${row.lastEventNumber}; it cannot be followed from ${after}.`,
+        );
+      }
+      yield* followEvents(deps, row.id, after, signal);
+    },
+
+    async updateExecution(request, { caller }) {
+      const stored = await storedUpdate(db, request, caller);
+      if (stored) return stored;
+      const row = await writableExecution(db, caller, request.executionId);
+      const reply = await replayable(db, updateCall(request, caller, row), async (tx) => ({
+        execution: executionToWire(await applyUpdate(deps, tx, request, row, caller)),
+      }));
+      deps.hints.executionChanged(row.id);
+      return reply;
+    },
+
+    async completeExecution(request, { caller }) {
+      const manifest = present(request.manifest, "manifest");
+      const reporter = await manifestReporter(deps, caller, manifest.executionId);
+      const row = await completeExecution(deps, manifest, reporter);
+      return CompleteExecutionResponse.fromPartial({ execution: executionToWire(row) });
+    },
+
+    async cancelExecution(request, { caller }) {
+      const row = await writableExecution(db, caller, request.executionId);
+      const reason = freeText(request.reason, "reason", 500);
+      await cancelExecution(deps, { executionId: row.id, reason, requestedBy: requireUser(caller).subject });
+      return { execution: executionToWire((await executionById(db, row.id)) ?? row) };
+    },
+
+    async deleteExecutions(request, { caller }) {
+      if (request.executionIds.length > 1_000) throw invalid("Delete at most 1,000 executions at once.");
+      const ids = [...new Set(request.executionIds.map(executionId))];
+      for (const id of ids) {
+        const row = await readableExecution(db, caller, id);
+        await requireResource(db, caller, { projectId: row.projectId, kind: "WORKFLOW", id: row.workflowId }, "WRITE");
+        requireEnded(row);
+      }
+      return { releasedUris: await deleteExecutionsOf(deps, ids, requireUser(caller).subject) };
+    },
+
+    async getOperatorStatistics({ of }, { caller }) {
+      if (of === undefined) throw invalid("Name an execution or a workflow.");
+      const row =
+        of.$case === "executionId"
+          ? await readableExecution(db, caller, of.value)
+          : await latestSuccess(deps, caller, of.value);
+      if (!row) return { executionId: "", operators: [] };
+      const plan = await storedPlan(db, row.id);
+      return {
+        executionId: row.id,
+        operators: statisticsInPlanOrder(plan.operators, await operatorStatistics(db, row.id)),
+      };
+    },
+
+    async getCapabilities() {
+      return {
+        release: deps.release,
+        protocolVersions: [PROTOCOL_VERSION],
+        planFormat: PLAN_FORMAT,
+        fingerprintVersion: FINGERPRINT_VERSION,
+        maxMessageBytes: deps.maxMessageBytes,
+      };
+    },
+  };
+}
+
+const updateCall = (request: UpdateExecutionRequest, caller: Caller, row: ExecutionRow) => ({
+  subject: actorOf(caller, row),
+  projectId: row.projectId,
+  requestId: request.requestId,
+  method: "UpdateExecution",
+  request,
+  requestType: UpdateExecutionRequest,
+  replyType: UpdateExecutionResponse,
+});
+
+/** The answer an executor got before but may not have heard: its report may have ended the execution, and its token. */
+async function storedUpdate(db: Database, request: UpdateExecutionRequest, caller: Caller) {
+  if (caller.kind !== "execution" || caller.executionId !== request.executionId) return undefined;
+  const row = await executionById(db, caller.executionId);
+  return row && storedReply(db, updateCall(request, caller, row));
+}
+
+const actorOf = (caller: Caller, row: ExecutionRow): string =>
+  caller.kind === "user" ? caller.subject : `execution ${row.id}`;
+
+/**
+ * Who may end it: as `writableExecution`. An execution token may repeat its report after the end, when it is dead for
+ * everything else, because the first answer may have been lost; the manifest's digest decides.
+ */
+async function manifestReporter({ db }: Deps, caller: Caller, id: string) {
+  if (caller.kind !== "execution") {
+    const row = await writableExecution(db, caller, id);
+    return { actor: actorOf(caller, row), epoch: null, onStream: false };
+  }
+  if (caller.executionId !== id) throw notFound(`execution "${id}"`);
+  return { actor: `execution ${id}`, epoch: caller.epoch, onStream: false };
+}
+
+async function requireLatest(
+  { db }: Deps,
+  caller: Caller,
+  of: { projectId: string; workflowId: string; computingUnitId: string },
+): Promise<ExecutionRow> {
+  const workflow = { projectId: projectId(of.projectId), workflowId: workflowId(of.workflowId) };
+  await requireResource(
+    db,
+    caller,
+    { projectId: workflow.projectId, kind: "WORKFLOW", id: workflow.workflowId },
+    "READ",
+  );
+  const unit = of.computingUnitId === "" ? null : computingUnitId(of.computingUnitId);
+  const row = await latestExecution(db, { ...workflow, computingUnitId: unit });
+  if (!row) throw notFound(`execution of workflow "${workflow.workflowId}"`);
+  return row;
+}
+
+async function latestSuccess({ db }: Deps, caller: Caller, of: { projectId: string; workflowId: string }) {
+  const workflow = { projectId: projectId(of.projectId), workflowId: workflowId(of.workflowId) };
+  await requireResource(
+    db,
+    caller,
+    { projectId: workflow.projectId, kind: "WORKFLOW", id: workflow.workflowId },
+    "READ",
+  );
+  return latestSuccessfulExecution(db, workflow);
+}
+
+function requireEnded(row: { id: string; state: ExecutionState }): void {
+  if (isTerminal(row.state)) return;
+  const { detail } = illegalTransition(row.state, "deleted");
+  throw new AppError("precondition", "ILLEGAL_TRANSITION", `Execution "${row.id}" is ${row.state}; cancel it first.`, {
+    detail,
+  });
+}
