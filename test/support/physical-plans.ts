@@ -1,0 +1,191 @@
+// Physical plans built by hand, in the shape the compiler gives them, for tests of the executor.
+import type { ExecutionSpec } from "../../src/contract/postern/v1/execution.js";
+import type { PortResult } from "../../src/contract/postern/v1/port_registry.js";
+import { newExecutionId } from "../../src/core/ids.js";
+import type {
+  AttributeType,
+  DatasetScan,
+  Implementation,
+  Language,
+  OutputPort,
+  PhysicalLink,
+  PhysicalOperator,
+  PhysicalPlan,
+  PortKey,
+  Schema,
+} from "../../src/core/plan.js";
+import { physicalPlanToWire, planDigest } from "../../src/rpc/plan-codec.js";
+
+/** `"id:long name:string"` as a schema. */
+export const columns = (text: string): Schema =>
+  text.split(" ").map((column) => {
+    const [name, type] = column.split(":");
+    return { name: name!, type: type as AttributeType };
+  });
+
+const port = (operatorId: string, portId: number, input: boolean): PortKey => ({
+  operatorId,
+  layer: "main",
+  portId,
+  internal: false,
+  input,
+});
+export const outputKey = (operatorId: string): PortKey => port(operatorId, 0, false);
+
+export interface OperatorDraft {
+  id: string;
+  type: string;
+  inputs: Schema[];
+  output: Schema;
+  implementation: Implementation;
+  /** Write its rows. */
+  materialized?: boolean;
+  /** Make a subdag hash for it. */
+  subdagHash?: string;
+}
+
+export const scan = (id: string, output: Schema, dataset: Partial<DatasetScan> & { uri: string }): OperatorDraft => ({
+  id,
+  type: "scan",
+  inputs: [],
+  output,
+  implementation: {
+    kind: "scan",
+    scan: {
+      datasetId: "0190aaaa-0000-7000-8000-000000000001",
+      datasetName: id,
+      version: 1,
+      contentHash: "",
+      format: { kind: "csv", delimiter: ",", header: true },
+      rowCount: 0n,
+      byteCount: 0n,
+      fileSchema: output,
+      ...dataset,
+    },
+  },
+});
+
+export const query = (id: string, type: string, inputs: Schema[], sql: string, output: Schema): OperatorDraft => ({
+  id,
+  type,
+  inputs,
+  output,
+  implementation: { kind: "query", sql },
+});
+
+export const userFunction = (
+  id: string,
+  language: Language,
+  input: Schema,
+  code: string,
+  output: Schema,
+  retainInputColumns = false,
+): OperatorDraft => ({
+  id,
+  type: `${language}-function`,
+  inputs: [input],
+  output,
+  implementation: {
+    kind: "user-function",
+    userFunction: {
+      language,
+      code,
+      entryPoint: language === "python" ? "process_tuple" : "processTuple",
+      retainInputColumns,
+      environment: {},
+    },
+  },
+});
+
+const operatorOf = (draft: OperatorDraft): PhysicalOperator => {
+  const output: OutputPort = {
+    key: outputKey(draft.id),
+    schema: draft.output,
+    blocking: false,
+    mode: "set-snapshot",
+    materialized: draft.materialized ?? false,
+    viewed: draft.materialized ?? false,
+    subdagHash: draft.subdagHash ?? "",
+    uncacheableReason: draft.subdagHash ? "" : "made by a test",
+  };
+  return {
+    operatorId: draft.id,
+    layer: "main",
+    type: draft.type,
+    properties: {},
+    displayName: draft.id,
+    inputs: draft.inputs.map((schema, n) => ({
+      key: port(draft.id, n, true),
+      schema,
+      dependsOn: [],
+      manyLinks: false,
+      partition: { kind: "none" },
+    })),
+    outputs: [output],
+    implementation: draft.implementation,
+  };
+};
+
+/**
+ * A plan of operators and links such as `"scan>filter"` or `"customers>join:1"`. Without `regions` all operators are in
+ * one; else each entry lists its members as `"level: a b c"`.
+ */
+export function planOf(drafts: OperatorDraft[], links: string[], regions?: string[]): PhysicalPlan {
+  const regionOf = new Map<string, number>();
+  const parsed = (regions ?? [`0: ${drafts.map((d) => d.id).join(" ")}`]).map((text, n) => {
+    const [level, members] = text.split(": ");
+    const ids = members!.split(" ");
+    for (const id of ids) regionOf.set(id, n);
+    return {
+      id: n + 1,
+      level: Number(level),
+      cached: false,
+      operators: ids.map((operatorId) => ({ operatorId, layer: "main" })),
+    };
+  });
+  return {
+    format: 1,
+    operators: drafts.map(operatorOf),
+    links: links.map((text, n): PhysicalLink => {
+      const [from, target] = text.split(">");
+      const [to, portId = "0"] = target!.split(":");
+      const materialized = regionOf.get(from!) !== regionOf.get(to!);
+      return {
+        id: `link-${n}`,
+        from: outputKey(from!),
+        to: port(to!, Number(portId), true),
+        materialized,
+        why: materialized ? "made by a test" : "",
+      };
+    }),
+    regions: parsed,
+  };
+}
+
+/** What an executor would be given to run the plan. */
+export function specOf(
+  plan: PhysicalPlan,
+  resultPrefix: string,
+  more: {
+    leaseMs?: number;
+    attempt?: number;
+    alreadyMaterialized?: PortResult[];
+    executionId?: string;
+    planDigest?: string;
+  } = {},
+): ExecutionSpec {
+  return {
+    executionId: more.executionId ?? newExecutionId(),
+    projectId: "test",
+    workflowId: "workflow",
+    workflowVersion: 1,
+    attempt: more.attempt ?? 1,
+    epoch: 1n,
+    plan: physicalPlanToWire(plan),
+    planDigest: more.planDigest ?? planDigest(plan),
+    resultPrefix,
+    lastRun: [],
+    leaseMs: more.leaseMs ?? 5_000,
+    alreadyMaterialized: more.alreadyMaterialized ?? [],
+  };
+}

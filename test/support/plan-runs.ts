@@ -1,0 +1,101 @@
+// Runs plans without a server, and keeps what they say.
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import { DuckDBInstance, type Json } from "@duckdb/node-api";
+import { ExecutionState, type Manifest } from "../../src/contract/postern/v1/execution.js";
+import type { PhysicalPlan } from "../../src/core/plan.js";
+import { runPlan } from "../../src/executor/run/plan-run.js";
+import { createReport } from "../../src/executor/run/report.js";
+import { type EventKind, Outbox } from "../../src/executor/stream/outbox.js";
+import { findUserCodeHost, type UserCodeHost } from "../../src/executor/user-code/host.js";
+import { createLogger } from "../../src/process/log.js";
+import { specOf } from "./physical-plans.js";
+
+export const silent = createLogger("test", "silent");
+
+let host: Promise<UserCodeHost> | undefined;
+/** What this machine offers to user code, probed once. */
+export const thisHost = (): Promise<UserCodeHost> => {
+  host ??= findUserCodeHost({
+    python: "python3",
+    policy: "best-effort",
+    path: process.env.PATH,
+    isRoot: process.getuid?.() === 0,
+    memoryBytes: 256 * 1024 * 1024,
+    log: silent,
+  });
+  return host;
+};
+
+/** A temporary directory that `remove` takes away. */
+export function scratch(): { directory: string; uri: string; remove(): void } {
+  const directory = mkdtempSync(join(tmpdir(), "postern-executor-test-"));
+  return {
+    directory,
+    uri: `${pathToFileURL(directory).href}/`,
+    remove: () => rmSync(directory, { recursive: true, force: true }),
+  };
+}
+
+export interface Ran {
+  manifest: Manifest;
+  events: EventKind[];
+  state: string;
+  /** Local file of a written port. */
+  fileOf(operatorId: string): string;
+}
+
+interface RunOptions {
+  resultPrefix: string;
+  workDirectory: string;
+  signal?: AbortSignal;
+  memoryLimitMb?: number;
+  host?: UserCodeHost;
+  spec?: Parameters<typeof specOf>[2];
+}
+
+/** Runs a plan to its end. */
+export async function ran(plan: PhysicalPlan, options: RunOptions): Promise<Ran> {
+  const outbox = new Outbox({ attempt: 1, now: () => new Date() });
+  const spec = specOf(plan, options.resultPrefix, options.spec);
+  const manifest = await runPlan({
+    spec,
+    report: createReport({ outbox, now: Date.now }),
+    host: options.host ?? (await thisHost()),
+    memoryLimitMb: options.memoryLimitMb ?? 512,
+    threads: 2,
+    workDirectory: join(options.workDirectory, "work"),
+    now: () => new Date(),
+    elapsed: () => performance.now(),
+    log: silent,
+    signal: options.signal ?? new AbortController().signal,
+  });
+  const events: EventKind[] = [];
+  for (let batch = outbox.nextBatch(1_000_000n); batch.length > 0; batch = outbox.nextBatch(1_000_000n))
+    events.push(...batch.map((event) => event.kind!));
+  return {
+    manifest,
+    events,
+    state: ExecutionState[manifest.state].replace("EXECUTION_STATE_", ""),
+    fileOf(operatorId) {
+      const port = manifest.ports.find(({ key }) => key?.operatorId === operatorId);
+      if (!port) throw new Error(`${operatorId} has written no port; the run said ${manifest.failure?.message}`);
+      return new URL(port.uri).pathname;
+    },
+  };
+}
+
+/** Asks DuckDB; `?` stands for the file. */
+export async function rowsOf(file: string, sql = "select * from ?"): Promise<Json[][]> {
+  const instance = await DuckDBInstance.create(":memory:");
+  const connection = await instance.connect();
+  try {
+    const reader = `read_parquet('${file}', file_row_number = false)`;
+    return await (await connection.run(sql.replaceAll("?", reader))).getRowsJson();
+  } finally {
+    connection.closeSync();
+    instance.closeSync();
+  }
+}
