@@ -1,0 +1,61 @@
+// The last word of a run.
+import {
+  type DroppedEvents,
+  type ExecutionSpec,
+  ExecutionState,
+  type Manifest,
+  type OperatorStatistics,
+} from "../../contract/postern/v1/execution.js";
+import type { ConsoleResult, PortResult } from "../../contract/postern/v1/port_registry.js";
+import { failureOf, failureToWire, type RunFailure } from "./failure.js";
+
+/** How a run ended. */
+export type RunOutcome = { kind: "completed" } | { kind: "failed"; failure: RunFailure } | { kind: "stopped" };
+
+export interface RunProducts {
+  ports: PortResult[];
+  consoles: ConsoleResult[];
+  statistics: OperatorStatistics[];
+  /** Subdag hashes of every materialised port that has one. */
+  cacheableHashes: string[];
+  /** Empty when none was written. */
+  statisticsUri: string;
+  dropped: DroppedEvents;
+}
+
+export const NOTHING: Omit<RunProducts, "dropped"> = {
+  ports: [],
+  consoles: [],
+  statistics: [],
+  cacheableHashes: [],
+  statisticsUri: "",
+};
+
+const STATES = {
+  completed: ExecutionState.EXECUTION_STATE_COMPLETED,
+  failed: ExecutionState.EXECUTION_STATE_FAILED,
+  stopped: ExecutionState.EXECUTION_STATE_KILLED,
+} as const;
+
+/** `last_sequence` is filled in when it is sent: only then is it known (session.ts). */
+export function manifestOf(spec: ExecutionSpec, outcome: RunOutcome, products: RunProducts): Manifest {
+  return {
+    executionId: spec.executionId,
+    attempt: spec.attempt,
+    state: STATES[outcome.kind],
+    failure: outcome.kind === "failed" ? failureToWire(outcome.failure) : undefined,
+    ports: products.ports,
+    consoles: products.consoles,
+    statistics: products.statistics,
+    // What an unfinished run wrote is kept for its next try, not for others.
+    cacheCommits: outcome.kind === "completed" ? [...new Set(products.cacheableHashes)] : [],
+    logUri: "",
+    statisticsUri: products.statisticsUri,
+    lastSequence: 0n,
+    dropped: products.dropped,
+  };
+}
+
+/** The report of a run that came to no manifest of its own. */
+export const failedManifest = (spec: ExecutionSpec, error: unknown, dropped: DroppedEvents): Manifest =>
+  manifestOf(spec, { kind: "failed", failure: failureOf(error) }, { ...NOTHING, dropped });

@@ -1,0 +1,134 @@
+// The state and figures of every operator of a run, and the telling of them. Counts that were not made and do not
+// follow from others stay absent (row-counts.ts).
+import { type Failure, type OperatorStatistics, RunState } from "../../contract/postern/v1/execution.js";
+import { operatorKey, type PhysicalOperator, type PhysicalPlan } from "../../core/plan.js";
+import type { Report } from "./report.js";
+import { inferRowCounts } from "./row-counts.js";
+import type { StatisticsLog } from "./statistics-log.js";
+
+export interface OperatorBoard {
+  /** A step that computes these operators begins. */
+  begin(keys: string[]): Promise<void>;
+  /** How far the step is; counts so far of its last operator when it makes them. */
+  progress(keys: string[], at: { share?: number; busyMs: number; inputRows?: bigint; outputRows?: bigint }): void;
+  /** A step has ended after so many milliseconds. */
+  spent(keys: string[], busyMs: number): void;
+  /** The rows an operator gave have been counted. */
+  counted(key: string, rows: bigint, bytes?: bigint): void;
+  /** An operator will not run any more. */
+  end(key: string, state: RunState, failure?: Failure): Promise<void>;
+  /** The final figures of every operator that began or came from the cache, in plan order. */
+  figures(): OperatorStatistics[];
+  /** Keys of operators that began and have not ended. */
+  running(): string[];
+}
+
+interface Entry {
+  operator: PhysicalOperator;
+  figures: OperatorStatistics;
+  /** From steps that have ended. */
+  spentMs: number;
+  told: boolean;
+}
+
+export function createOperatorBoard(deps: {
+  plan: PhysicalPlan;
+  report: Pick<Report, "operatorState" | "statistics">;
+  log: Pick<StatisticsLog, "add">;
+}): OperatorBoard {
+  const { plan, report, log } = deps;
+  const known = new Map<string, bigint>();
+  const entries = new Map<string, Entry>(
+    plan.operators.map((operator) => [
+      operatorKey(operator),
+      { operator, spentMs: 0, told: false, figures: blankFigures(operator) },
+    ]),
+  );
+  const entry = (key: string): Entry => entries.get(key)!;
+
+  const tell = (at: Entry): void => {
+    const figures = { ...at.figures };
+    report.statistics(figures);
+    log.add(figures);
+  };
+
+  /** Share of the rows read, when it is known how many there are. */
+  const shareOf = (key: string, inputRows: bigint | undefined): number | undefined => {
+    const total = inputRows === undefined ? undefined : inferRowCounts(plan, known).get(key)?.inputRows;
+    return total && inputRows !== undefined ? Math.min(1, Number(inputRows) / Number(total)) : undefined;
+  };
+
+  return {
+    async begin(keys) {
+      for (const key of keys) {
+        const at = entry(key);
+        if (at.figures.state === RunState.RUN_STATE_RUNNING) continue;
+        at.figures.state = RunState.RUN_STATE_RUNNING;
+        at.told = true;
+        await report.operatorState(at.operator, RunState.RUN_STATE_RUNNING);
+      }
+    },
+    progress(keys, { share: done, busyMs, inputRows, outputRows }) {
+      for (const key of keys) {
+        const at = entry(key);
+        const share = done ?? (key === keys.at(-1) ? shareOf(key, inputRows) : undefined);
+        if (share !== undefined) at.figures.progress = Math.max(share, at.figures.progress ?? 0);
+        at.figures.busyMs = BigInt(Math.round(at.spentMs + busyMs));
+        if (key === keys.at(-1)) {
+          at.figures.inputRows = inputRows ?? at.figures.inputRows;
+          at.figures.outputRows = outputRows ?? at.figures.outputRows;
+        }
+        tell(at);
+      }
+    },
+    spent(keys, busyMs) {
+      for (const key of keys) {
+        const at = entry(key);
+        at.spentMs += busyMs;
+        at.figures.busyMs = BigInt(Math.round(at.spentMs));
+      }
+    },
+    counted(key, rows, bytes = 0n) {
+      known.set(key, rows);
+      entry(key).figures.outputBytes += bytes;
+    },
+    async end(key, state, failure) {
+      const at = entry(key);
+      at.figures.state = state;
+      at.told = true;
+      const done = state === RunState.RUN_STATE_COMPLETED || state === RunState.RUN_STATE_COMPLETED_FROM_CACHE;
+      if (done) {
+        const counts = inferRowCounts(plan, known).get(key);
+        at.figures.inputRows = counts?.inputRows ?? at.figures.inputRows;
+        at.figures.outputRows = counts?.outputRows ?? at.figures.outputRows;
+        at.figures.progress = 1;
+      }
+      tell(at);
+      await report.operatorState(at.operator, state, failure);
+    },
+    figures() {
+      const counts = inferRowCounts(plan, known);
+      return [...entries].flatMap(([key, { figures, told }]) => {
+        if (!told) return [];
+        if (figures.state !== RunState.RUN_STATE_COMPLETED) return [{ ...figures }];
+        // A count made after the operator ended may tell more of it.
+        const { inputRows = figures.inputRows, outputRows = figures.outputRows } = counts.get(key) ?? {};
+        return [{ ...figures, inputRows, outputRows }];
+      });
+    },
+    running: () =>
+      [...entries].flatMap(([key, { figures }]) => (figures.state === RunState.RUN_STATE_RUNNING ? [key] : [])),
+  };
+}
+
+const blankFigures = ({ operatorId, layer }: PhysicalOperator): OperatorStatistics => ({
+  operatorId,
+  layer,
+  state: RunState.RUN_STATE_READY,
+  inputRows: undefined,
+  outputRows: undefined,
+  outputBytes: 0n,
+  busyMs: 0n,
+  progress: undefined,
+  peakMemoryBytes: 0n,
+});

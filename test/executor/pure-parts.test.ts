@@ -1,0 +1,201 @@
+import { expect } from "chai";
+import fc from "fast-check";
+import { consoleBudget } from "../../src/executor/run/console-budget.js";
+import { planSteps } from "../../src/executor/run/fused-query.js";
+import { cutToBytes } from "../../src/executor/run/report.js";
+import { inferRowCounts } from "../../src/executor/run/row-counts.js";
+import { latestWins } from "../../src/executor/run/statistics-throttle.js";
+import { formatMicros, parseMicros } from "../../src/executor/user-code/iso-time.js";
+import { columns, type OperatorDraft, planOf, query, scan, userFunction } from "../support/physical-plans.js";
+
+const N = columns("n:long");
+const CSV = { uri: "file:///d.csv" };
+const PARQUET = { uri: "file:///d.parquet", format: { kind: "parquet", delimiter: "", header: undefined } as const };
+const same = (id: string, type = "filter") => query(id, type, [N], "select * from input0", N);
+const kept = (draft: OperatorDraft): OperatorDraft => ({ ...draft, materialized: true });
+const js = (id: string) => userFunction(id, "javascript", N, "", N);
+
+function stepsOf(drafts: OperatorDraft[], links: string[], there: string[] = []) {
+  const plan = planOf(drafts, links);
+  return planSteps({
+    plan,
+    region: plan.regions[0]!,
+    pathOf: ({ operatorId }) => `/results/${operatorId}.parquet`,
+    isThere: ({ operatorId }) => there.includes(operatorId),
+    datasetPath: (uri) => uri.slice("file://".length),
+  });
+}
+const outline = (...args: Parameters<typeof stepsOf>) =>
+  stepsOf(...args).map((s) => `${s.kind} ${s.members.map((m) => m.split("/")[0]).join("+")}`);
+
+describe("fusing a region", () => {
+  it("makes one query of a chain", () => {
+    expect(outline([scan("s", N, CSV), same("a"), kept(same("b"))], ["s>a", "a>b"])).to.deep.equal(["write s+a+b"]);
+  });
+
+  it("writes a materialised port first and reads it back", () => {
+    const steps = stepsOf([scan("s", N, CSV), kept(same("a")), kept(same("b"))], ["s>a", "a>b"]);
+    expect(steps.map((s) => s.members)).to.deep.equal([["s/main", "a/main"], ["b/main"]]);
+    expect(steps[1]?.sql).to.include("read_parquet('/results/a.parquet')");
+  });
+
+  it("cuts before and after user code", () => {
+    const steps = outline([scan("s", N, CSV), js("f"), same("a"), kept(same("b"))], ["s>f", "f>a", "a>b"]);
+    expect(steps).to.deep.equal(["call s+f", "write a+b"]);
+  });
+
+  it("writes what user code gives, when that is to be kept", () => {
+    expect(outline([scan("s", N, CSV), kept(js("f")), kept(js("g"))], ["s>f", "f>g"])).to.deep.equal([
+      "call s+f",
+      "write f",
+      "call g",
+      "write g",
+    ]);
+  });
+
+  it("computes once what is read from several places, but reads Parquet again", () => {
+    const diamond = (dataset: typeof CSV) => [scan("s", N, dataset), same("a"), kept(same("b")), kept(same("c"))];
+    const links = ["s>a", "a>b", "a>c"];
+    expect(outline(diamond(CSV), links)).to.deep.equal(["keep s+a", "write b", "write c"]);
+    const direct = ["s>a", "s>b", "a>c"];
+    expect(outline(diamond(CSV), direct)).to.deep.equal(["keep s", "write b", "write a+c"]);
+    expect(outline(diamond(PARQUET), direct)).to.deep.equal(["write s+b", "write s+a+c"]);
+  });
+
+  it("computes nothing that nobody needs, and nothing that is there", () => {
+    expect(outline([scan("s", N, CSV), kept(same("a")), same("unused")], ["s>a", "s>unused"])).to.deep.equal([
+      "write s+a",
+    ]);
+    const drafts = [scan("s", N, CSV), kept(same("a")), kept(same("b"))];
+    expect(outline(drafts, ["s>a", "a>b"], ["a"])).to.deep.equal(["write b"]);
+    expect(outline(drafts, ["s>a", "a>b"], ["a", "b"])).to.deep.equal([]);
+  });
+
+  it("drops a table after its last reader, once", () => {
+    const steps = stepsOf([scan("s", N, CSV), js("f"), kept(same("a")), kept(same("b"))], ["s>f", "f>a", "f>b"]);
+    expect(steps.map((s) => s.drops.length)).to.deep.equal([0, 0, 1]);
+  });
+
+  it("keeps operators apart whose ids differ in case only", () => {
+    const [step] = stepsOf(
+      [
+        scan("a", N, CSV),
+        scan("A", N, { uri: "file:///other.csv" }),
+        kept(query("j", "join", [N, N], "select * from input0 join input1 using (n)", N)),
+      ],
+      ["a>j:0", "A>j:1"],
+    );
+    expect(step?.sql).to.match(/"operator 0"[\s\S]*"operator 1"/);
+  });
+
+  it("refuses an input that nothing is linked to", () => {
+    expect(() => stepsOf([kept(same("a"))], [])).to.throw("Input 0 of operator a is not connected.");
+  });
+});
+
+describe("numbers of rows", () => {
+  const plan = planOf(
+    [
+      scan("s", N, { ...CSV, rowCount: 10n }),
+      same("derive", "derive"),
+      same("filter"),
+      same("sort", "sort"),
+      { ...same("union", "union"), inputs: [N, N] },
+    ],
+    ["s>derive", "derive>filter", "filter>sort", "sort>union:0", "derive>union:1"],
+  );
+  it("follow through operators that keep every row, both ways, and stay unknown elsewhere", () => {
+    const before = inferRowCounts(plan, new Map());
+    expect(before.get("derive/main")).to.deep.equal({ inputRows: 10n, outputRows: 10n });
+    expect(before.get("filter/main")).to.deep.equal({ inputRows: 10n, outputRows: undefined });
+    expect(before.get("union/main")?.outputRows).to.equal(undefined);
+    const after = inferRowCounts(plan, new Map([["sort/main", 4n]]));
+    expect(after.get("filter/main")?.outputRows, "backwards").to.equal(4n);
+    expect(after.get("union/main")).to.deep.equal({ inputRows: 14n, outputRows: 14n });
+  });
+});
+
+describe("statistics on their way", () => {
+  it("go at most once per interval and operator, the latest one, and count what they replace", () => {
+    const throttle = latestWins<number>(500);
+    const sent: number[] = [];
+    const take = (n: number) => sent.push(n) > 0;
+    for (let ms = 0; ms < 2_000; ms += 100) {
+      throttle.put("a", ms);
+      throttle.drain(ms, take);
+    }
+    throttle.drainAll(take);
+    expect(sent).to.deep.equal([0, 500, 1_000, 1_500, 1_900]);
+    expect(throttle.replaced() + sent.length).to.equal(20);
+  });
+
+  it("wait when there is no room", () => {
+    const throttle = latestWins<number>(500);
+    throttle.put("a", 1);
+    throttle.drain(0, () => false);
+    const sent: number[] = [];
+    throttle.drainAll((n) => sent.push(n) > 0);
+    expect(sent).to.deep.equal([1]);
+  });
+});
+
+describe("the console's budget", () => {
+  it("never admits more than so many bytes a second, and counts every line left out", () => {
+    fc.assert(
+      fc.property(fc.array(fc.record({ bytes: fc.nat(60), ms: fc.nat(300) })), (lines) => {
+        const budget = consoleBudget(100);
+        let now = 0;
+        let admitted = 0;
+        const windows = new Map<number, number>();
+        let start = Number.NEGATIVE_INFINITY;
+        for (const { bytes, ms } of lines) {
+          now += ms;
+          if (now - start >= 1_000) start = now;
+          if (!budget.admit(bytes, now)) continue;
+          admitted++;
+          windows.set(start, (windows.get(start) ?? 0) + bytes);
+        }
+        expect(budget.dropped()).to.equal(lines.length - admitted);
+        for (const bytes of windows.values()) expect(bytes).to.be.at.most(100);
+      }),
+    );
+  });
+
+  it("cuts a long line between characters", () => {
+    fc.assert(
+      fc.property(fc.string({ unit: "grapheme", maxLength: 60 }), fc.integer({ min: 8, max: 80 }), (text, bytes) => {
+        const cut = cutToBytes(text, bytes);
+        expect(Buffer.byteLength(cut)).to.be.at.most(Math.max(bytes, 0));
+        expect(cut).not.to.include("\uFFFD");
+        if (Buffer.byteLength(text) <= bytes) expect(cut).to.equal(text);
+      }),
+    );
+  });
+});
+
+describe("timestamps as text", () => {
+  it("come back as the same microsecond", () => {
+    fc.assert(
+      fc.property(fc.bigInt({ min: -62_135_596_800_000_000n, max: 253_402_300_799_999_999n }), (micros) => {
+        expect(parseMicros(formatMicros(micros))).to.equal(micros);
+      }),
+    );
+  });
+
+  const cases: [string, string | undefined][] = [
+    ["2026-01-31", "2026-01-31T00:00:00+00:00"],
+    ["2026-01-31 12:30", "2026-01-31T12:30:00+00:00"],
+    ["2026-01-31T12:30:00+02:00", "2026-01-31T10:30:00+00:00"],
+    ["2026-01-31T12:30:00.1234567-0130", "2026-01-31T14:00:00.123456+00:00"],
+    ["2026-02-31", undefined],
+    ["2026-01-31T24:00", undefined],
+    ["yesterday", undefined],
+    ["999999-01-01", undefined],
+    ["infinity", "infinity"],
+  ];
+  for (const [text, expected] of cases)
+    it(`${expected === undefined ? "refuse" : "read"} ${text}`, () => {
+      const micros = parseMicros(text);
+      expect(micros === undefined ? undefined : formatMicros(micros)).to.equal(expected);
+    });
+});
