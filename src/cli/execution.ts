@@ -1,0 +1,65 @@
+// Executions that exist: watch, cancel.
+import type { Command } from "commander";
+import { Execution, WatchExecutionResponse } from "../contract/postern/v1/execution.js";
+import { executionStateFromWire } from "../rpc/state-codec.js";
+import { type Cli, examples, executionArgument, withServer } from "./command.js";
+import { findExecution } from "./execution-reference.js";
+import { printEither, printJsonLine } from "./output.js";
+import { exitCodeOfRun, printFailure } from "./run.js";
+import { superviseUntil } from "./run-execution.js";
+import { Interrupted } from "./terminal.js";
+
+export function addExecutionCommands(program: Command, cli: Cli): void {
+  const { terminal } = cli;
+  program
+    .command("watch")
+    .description("follow an execution until it ends; exits like `postern run`")
+    .addArgument(executionArgument())
+    .addHelpText(
+      "after",
+      `${examples("postern watch flights-delays", "postern watch EXECUTION --json | jq .")}\nCtrl-C leaves; the execution goes on.\n`,
+    )
+    .action(
+      withServer<object, [string]>(cli, async (api, { json }, reference) => {
+        const execution = await findExecution(api, reference);
+        const leave = new AbortController();
+        const release = terminal.onInterrupt(() => {
+          leave.abort(new Interrupted(`Left; the execution goes on. To stop it: postern cancel ${execution.id}`));
+        });
+        try {
+          const view = await superviseUntil(api, execution, terminal, {
+            signal: leave.signal,
+            quiet: json === true,
+            ...(json ? { onItem: (item) => printJsonLine(terminal, WatchExecutionResponse.toJSON(item)) } : {}),
+          });
+          if (!json) printFailure(terminal, view);
+          cli.exitCode = exitCodeOfRun(view, false);
+        } finally {
+          release();
+        }
+      }),
+    );
+  program
+    .command("cancel")
+    .description("ask for an execution to be stopped")
+    .addArgument(executionArgument())
+    .option("--reason <text>", "why, for people", "")
+    .addHelpText("after", examples("postern cancel flights-delays --reason 'wrong dataset'"))
+    .action(
+      withServer<{ reason: string }, [string]>(cli, async (api, options, reference) => {
+        const { id } = await findExecution(api, reference);
+        const request = { executionId: id, reason: options.reason };
+        const { execution = Execution.create({ id }) } = await api.call(api.executions, "cancelExecution", request);
+        printEither(
+          terminal,
+          options,
+          () => ({ execution: Execution.toJSON(execution) }),
+          () => {
+            const state = executionStateFromWire(execution.state);
+            const over = execution.endedAt !== undefined;
+            return over ? `execution ${id} is ${state}` : `execution ${id} is ${state} and has been asked to stop`;
+          },
+        );
+      }),
+    );
+}

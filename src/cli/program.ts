@@ -1,0 +1,79 @@
+// The command line: what commands there are, how they fail, what the process ends with.
+import { Command, CommanderError } from "commander";
+import { release } from "../process/release.js";
+import { addCallCommand } from "./call.js";
+import type { Cli } from "./command.js";
+import { addDatasetCommands } from "./dataset.js";
+import { addDemoCommand } from "./demo.js";
+import { addDevCommand } from "./dev.js";
+import { addDoctorCommand } from "./doctor.js";
+import { addExecutionCommands } from "./execution.js";
+import { EXIT, exitCodeOf } from "./exit-code.js";
+import { addOutputCommands } from "./outputs.js";
+import { addPlanCommand } from "./plan.js";
+import { addProgramCommands } from "./programs.js";
+import { reportError } from "./report-error.js";
+import { addRunCommand } from "./run.js";
+import type { Terminal } from "./terminal.js";
+import { addTokenCommand } from "./token.js";
+import { addWorkflowCommands } from "./workflow.js";
+
+/** Runs one command line; resolves to the exit code, whatever happens. */
+export async function runCli(args: readonly string[], terminal: Terminal): Promise<number> {
+  const cli: Cli = { terminal, exitCode: EXIT.ok };
+  try {
+    await createProgram(cli).parseAsync(args, { from: "user" });
+    return cli.exitCode;
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.badInput;
+    reportError(terminal, error, args.includes("--json"));
+    return exitCodeOf(error);
+  }
+}
+
+function createProgram(cli: Cli): Command {
+  const { out, err } = cli.terminal;
+  const program = new Command("postern")
+    .description("Run dataflow workflows on executors that hold no database credential.")
+    .option("--server <host:port>", "the server (POSTERN_SERVER)")
+    .option("--token-file <file>", "file with your token (POSTERN_TOKEN_FILE, or the token itself in POSTERN_TOKEN)")
+    .option("--project <id>", "the project (POSTERN_PROJECT)")
+    .option("--computing-unit <id>", "where to run (POSTERN_COMPUTING_UNIT)")
+    .option("--dir <dir>", "directory of `postern dev`, which tells what is not given (POSTERN_DIR, .postern/dev)")
+    .option("--tls-ca <file>", "connect with TLS and trust this authority (POSTERN_TLS_CA_FILE)")
+    .option("--json", "print JSON instead of tables")
+    .version(release(), "-V", "print the release")
+    .configureHelp({ showGlobalOptions: true })
+    .helpCommand("help [command]", "explain a command")
+    .showHelpAfterError("(add --help for the options)")
+    .addHelpText("after", FIRST_STEPS);
+  addRunCommand(program, cli);
+  addExecutionCommands(program, cli);
+  addOutputCommands(program, cli);
+  addPlanCommand(program, cli);
+  addWorkflowCommands(program, cli);
+  addDatasetCommands(program, cli);
+  addTokenCommand(program, cli);
+  addCallCommand(program, cli);
+  addDoctorCommand(program, cli);
+  addDemoCommand(program, cli);
+  addDevCommand(program, cli);
+  addProgramCommands(program, cli);
+  for (const command of allCommands(program)) {
+    command.exitOverride();
+    command.configureOutput({ writeOut: (text) => void out.write(text), writeErr: (text) => void err.write(text) });
+  }
+  return program;
+}
+
+const allCommands = (command: Command): Command[] => [command, ...command.commands.flatMap(allCommands)];
+
+const FIRST_STEPS = `
+First steps:
+  postern demo                       see everything at work once
+  postern dev                        start a server and an executor on this machine
+  postern run examples/flights-delays.json
+  postern doctor                     find out what is missing
+
+Exit codes: 0 done, 1 the run failed, 2 bad input, 3 refused, 4 not found, 5 server unavailable, 130 interrupted.
+`;
