@@ -72,8 +72,12 @@ async function checkPython(): Promise<Finding> {
   }
 }
 
+/** Without it Python user code can read what the executor's user can read. */
+const FILES = "a file system of its own";
+
+/** What an executor wraps user code in, where the host has it. */
 const LAYERS: [name: string, command: string, ...args: string[]][] = [
-  ["bubblewrap", "bwrap", "--ro-bind", "/", "/", "--unshare-all", "true"],
+  [FILES, "unshare", "--user", "--map-root-user", "--mount", "mount", "-t", "tmpfs", "none", "/mnt"],
   ["user, network and process namespaces", "unshare", "--user", "--net", "--pid", "--ipc", "--fork", "true"],
   ["resource limits", "prlimit", "--nofile=64", "true"],
 ];
@@ -93,7 +97,13 @@ async function checkIsolation(): Promise<Finding> {
   const found = tried.filter((name) => name !== undefined);
   const missing = LAYERS.map(([name]) => name).filter((name) => !found.includes(name));
   if (found.length === 0)
-    return warn(what, "none of the known layers works here", "Install bubblewrap, or allow user namespaces.");
+    return warn(what, "none of the known layers works here", "Install util-linux, and allow user namespaces.");
+  if (missing.includes(FILES))
+    return warn(
+      what,
+      found.join(", "),
+      "Python functions can read the executor's files here: allow user namespaces, or set POSTERN_SANDBOX=required.",
+    );
   if (missing.length === 0) return ok(what, found.join(", "));
   return ok(what, `${found.join(", ")} (not here: ${missing.join(", ")})`);
 }
