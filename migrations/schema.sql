@@ -124,6 +124,7 @@ create table execution (
   lease_expires_at timestamp with time zone,
   cancel_requested boolean not null default false,
   manifest_digest text,
+  attachment bigint not null default 0,
   constraint execution_pkey PRIMARY KEY (id),
   constraint execution_project_id_computing_unit_id_fkey FOREIGN KEY (project_id, computing_unit_id) REFERENCES computing_unit(project_id, id) ON DELETE CASCADE,
   constraint execution_project_id_workflow_id_workflow_version_fkey FOREIGN KEY (project_id, workflow_id, workflow_version) REFERENCES workflow_version(project_id, workflow_id, version) ON DELETE CASCADE,
@@ -132,7 +133,7 @@ create table execution (
 CREATE INDEX execution_by_project ON public.execution USING btree (project_id, id DESC);
 CREATE INDEX execution_by_unit ON public.execution USING btree (project_id, workflow_id, computing_unit_id, id DESC);
 CREATE INDEX execution_by_workflow ON public.execution USING btree (project_id, workflow_id, id DESC);
-CREATE INDEX execution_lease ON public.execution USING btree (lease_expires_at) WHERE (lease_expires_at IS NOT NULL);
+CREATE INDEX execution_live ON public.execution USING btree (id) WHERE (state = ANY (ARRAY['PREPARED'::text, 'RUNNING'::text, 'PAUSING'::text, 'PAUSED'::text, 'RESUMING'::text, 'COMPLETING'::text]));
 CREATE INDEX execution_queue ON public.execution USING btree (project_id, computing_unit_id, id) WHERE (state = 'QUEUED'::text);
 CREATE INDEX execution_succeeded ON public.execution USING btree (project_id, workflow_id, id DESC) WHERE ((state = 'COMPLETED'::text) AND trusted);
 
@@ -145,10 +146,12 @@ create table execution_command (
   requested_at timestamp with time zone not null default now(),
   acknowledged_at timestamp with time zone,
   refused text not null default ''::text,
+  attempt integer not null default 1,
   constraint execution_command_pkey PRIMARY KEY (command_id),
   constraint execution_command_execution_id_fkey FOREIGN KEY (execution_id) REFERENCES execution(id) ON DELETE CASCADE,
   constraint execution_command_kind_check CHECK (kind = ANY (ARRAY['CANCEL'::text, 'PAUSE'::text, 'RESUME'::text, 'KILL'::text]))
 );
+CREATE INDEX execution_command_of ON public.execution_command USING btree (execution_id, attempt);
 CREATE INDEX execution_command_pending ON public.execution_command USING btree (execution_id, requested_at) WHERE (acknowledged_at IS NULL);
 
 create table execution_event (
@@ -159,8 +162,7 @@ create table execution_event (
   occurred_at timestamp with time zone not null,
   kind text not null,
   body bytea not null,
-  constraint execution_event_pkey PRIMARY KEY (execution_id, number),
-  constraint execution_event_execution_id_fkey FOREIGN KEY (execution_id) REFERENCES execution(id) ON DELETE CASCADE
+  constraint execution_event_pkey PRIMARY KEY (execution_id, number)
 );
 
 create table execution_plan (
@@ -168,6 +170,14 @@ create table execution_plan (
   plan jsonb not null,
   constraint execution_plan_pkey PRIMARY KEY (execution_id),
   constraint execution_plan_execution_id_fkey FOREIGN KEY (execution_id) REFERENCES execution(id) ON DELETE CASCADE
+);
+
+create table lease_watch (
+  singleton boolean not null default true,
+  watching_since timestamp with time zone not null,
+  watched_at timestamp with time zone not null,
+  constraint lease_watch_pkey PRIMARY KEY (singleton),
+  constraint lease_watch_singleton_check CHECK (singleton)
 );
 
 create table operator_statistics (
