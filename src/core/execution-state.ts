@@ -3,6 +3,9 @@
 //
 // E1  Terminal states absorb: nothing leads out of COMPLETED, FAILED or KILLED.
 // E2  Work that somebody lost goes back to QUEUED (next attempt) or ends FAILED; there is no state LOST.
+// E3  A request is answered by a report, which may cross it on the way: what was RUNNING when it was asked to pause, or
+//     PAUSED when it was asked to go on, may say that it stays so (a refusal), or that it has ended meanwhile. Only who
+//     said PAUSED does not end well without having gone on.
 
 export const EXECUTION_STATES = [
   "QUEUED",
@@ -27,7 +30,7 @@ const MOVES: Record<ExecutionState, readonly ExecutionState[]> = {
   RUNNING: ["PAUSING", "COMPLETING", "QUEUED", "COMPLETED", "FAILED", "KILLED"],
   PAUSING: ["PAUSED", "RUNNING", "COMPLETING", "QUEUED", "COMPLETED", "FAILED", "KILLED"],
   PAUSED: ["RESUMING", "QUEUED", "FAILED", "KILLED"],
-  RESUMING: ["RUNNING", "PAUSING", "QUEUED", "FAILED", "KILLED"],
+  RESUMING: ["RUNNING", "PAUSED", "COMPLETING", "QUEUED", "COMPLETED", "FAILED", "KILLED"],
   COMPLETING: ["QUEUED", "COMPLETED", "FAILED", "KILLED"],
   COMPLETED: [],
   FAILED: [],

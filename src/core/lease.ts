@@ -1,4 +1,4 @@
-// What becomes of an execution when whoever held it falls silent.
+// When an executor counts as lost, and what becomes of the execution it held.
 import type { ExecutionState } from "./execution-state.js";
 
 export interface HeldExecution {
@@ -16,6 +16,13 @@ export type AfterLoss =
   | { to: "QUEUED"; attempt: number; comment: string }
   | { to: "KILLED"; comment: string }
   | { to: "FAILED"; comment: string };
+
+/**
+ * How long nobody may have looked after leases before the watch counts as broken: less than an executor can be kept from
+ * its heartbeats without losing its lease, and more than a few looks, so that one slow look breaks nothing.
+ */
+export const longestWatchPause = ({ everyMs, leaseMs }: { everyMs: number; leaseMs: number }): number =>
+  Math.max(3 * everyMs, leaseMs / 3);
 
 /**
  * An assignment nobody took up costs no attempt; a lost one costs one, and the last ends the execution. An execution

@@ -17,22 +17,25 @@ interface Deps extends BackoffOptions {
 const failuresBeforeError = 5;
 
 /**
- * Runs `step` until the signal aborts; a step that fails is tried again after a growing pause. Resolves once the last
- * step has ended, and never rejects.
+ * Runs `step` until the signal aborts; a step that fails is tried again after a pause, which grows until one goes well.
+ * Resolves once the last step has ended, and never rejects.
  */
 export async function keepRunning(
   { name, log, signal, everyMs = 0, ...options }: Deps,
   step: (signal: AbortSignal) => Promise<void>,
 ): Promise<void> {
-  const backoff = createBackoff(options);
+  let backoff = createBackoff(options);
   let failures = 0;
   while (!signal.aborted) {
     const startedAt = performance.now();
     let pauseMs = everyMs;
     try {
       await step(signal);
-      if (failures > 0) log.info({ failures }, `${name}: works again`);
-      failures = 0;
+      if (failures > 0) {
+        log.info({ failures }, `${name}: works again`);
+        failures = 0;
+        backoff = createBackoff(options);
+      }
     } catch (error) {
       if (signal.aborted) return;
       failures++;

@@ -21,7 +21,7 @@ import type {
   UntypedHandleCall,
   UntypedServiceImplementation,
 } from "@grpc/grpc-js";
-import { lifeOf, type ServerCall } from "./call-life.js";
+import { type BeginLife, createCallLives, type ServerCall } from "./call-life.js";
 import { type Duplex, type Failure, incomingMessages, sendMessage } from "./duplex.js";
 import { statusOf } from "./status.js";
 import { allReadable, readable } from "./unreadable.js";
@@ -40,18 +40,24 @@ type Method<Handler, Context> =
     : Handler extends handleClientStreamingCall<infer Q, infer R>
       ? (requests: AsyncIterable<Q>, context: Context) => Promise<R>
       : Handler extends handleServerStreamingCall<infer Q, infer R>
-        ? (request: Q, context: Context) => AsyncIterable<R>
+        ? (request: Q, context: Context) => AsyncIterable<R | Encoded<R>>
         : Handler extends handleBidiStreamingCall<infer Q, infer R>
           ? (stream: Duplex<Q, R>, context: Context) => Promise<void>
           : never;
+
+/** A message that is bytes already: it goes out as it is, so that many streams can share one encoding. */
+export type Encoded<Message> = Buffer & { readonly encodes?: Message };
 
 /** One call, as far as a context may depend on it. */
 export interface CallInfo {
   /** `/package.Service/Method`. */
   path: string;
   metadata: Metadata;
-  /** Aborts, with an AppError as its reason, when the client goes away, its deadline passes or the server stops. */
-  signal: AbortSignal;
+  /**
+   * Aborts, with an AppError as its reason, when the client goes away, its deadline passes or the server stops. Costs
+   * something to ask for; a context passes it on as a getter.
+   */
+  readonly signal: AbortSignal;
 }
 
 export interface CallSurroundings<Context> {
@@ -69,10 +75,11 @@ export function implementation<Server, Context>(
   surroundings: CallSurroundings<Context>,
 ): UntypedServiceImplementation {
   const handlers: UntypedServiceImplementation = {};
+  const beginLife = createCallLives(surroundings.stopped);
   for (const [name, method] of Object.entries(definition)) {
     const run: unknown = (methods as Record<string, unknown>)[name];
     if (typeof run !== "function") throw new Error(`${method.path} has no implementation: add the method "${name}".`);
-    handlers[name] = handler(method, run.bind(methods), surroundings);
+    handlers[name] = handler(method, run.bind(methods), beginLife, surroundings);
   }
   return handlers;
 }
@@ -83,6 +90,7 @@ type Fail = (status: ReturnType<typeof statusOf>) => void;
 function handler<Context>(
   { requestStream, responseStream, path }: MethodDefinition<unknown, unknown>,
   run: Run<Context>,
+  beginLife: BeginLife,
   surroundings: CallSurroundings<Context>,
 ): UntypedHandleCall {
   /** Runs one call from its first moment to its status. */
@@ -91,10 +99,16 @@ function handler<Context>(
     answer: (context: Context, failure: Failure) => Promise<void>,
     fail: Fail,
   ): Promise<void> {
-    const life = lifeOf(call, surroundings.stopped);
-    const info: CallInfo = { path, metadata: call.metadata, signal: life.signal };
+    const life = beginLife(call);
+    const info: CallInfo = {
+      path,
+      metadata: call.metadata,
+      get signal() {
+        return life.signal;
+      },
+    };
     try {
-      await answer(surroundings.contextOf(info), life.failure);
+      await answer(surroundings.contextOf(info), () => life.failure());
     } catch (error) {
       if (life.failure()) return; // H3
       fail(statusOf(life.explain(error), (fault) => surroundings.onFault(fault, info)));

@@ -36,6 +36,22 @@ describe("execution states", () => {
     expect([...reached]).to.have.members([...EXECUTION_STATES]);
   });
 
+  it("lets an executor refuse to pause and to go on", () => {
+    expect(mayMove("PAUSING", "RUNNING")).to.equal(true);
+    expect(mayMove("RESUMING", "PAUSED")).to.equal(true);
+  });
+
+  it("takes the end of what was asked to pause or to go on and had ended already", () => {
+    for (const from of ["PAUSING", "RESUMING"] as const)
+      for (const to of ["COMPLETING", "COMPLETED"] as const) expect(mayMove(from, to), `${from} ${to}`).to.equal(true);
+    for (const to of ["COMPLETING", "COMPLETED"] as const) expect(mayMove("PAUSED", to), to).to.equal(false);
+  });
+
+  it("pauses only what runs, and resumes only what pauses", () => {
+    expect(sourcesOf("PAUSING")).to.deep.equal(["RUNNING"]);
+    expect(sourcesOf("RESUMING")).to.deep.equal(["PAUSED"]);
+  });
+
   it("lets an executor report in every state but the queue and the end", () => {
     expect(LIVE_STATES).to.have.members(["PREPARED", "RUNNING", "PAUSING", "PAUSED", "RESUMING", "COMPLETING"]);
   });

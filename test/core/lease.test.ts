@@ -1,7 +1,7 @@
 import { expect } from "chai";
 import fc from "fast-check";
 import { LIVE_STATES, mayMove } from "../../src/core/execution-state.js";
-import { afterLostLease } from "../../src/core/lease.js";
+import { afterLostLease, longestWatchPause } from "../../src/core/lease.js";
 
 const held = fc.record({
   state: fc.constantFrom(...LIVE_STATES),
@@ -10,6 +10,18 @@ const held = fc.record({
   attempt: fc.integer({ min: 1, max: 5 }),
   maxAttempts: fc.integer({ min: 1, max: 5 }),
   cancelRequested: fc.boolean(),
+});
+
+describe("longestWatchPause", () => {
+  it("notices every outage that outlasts a third of the lease, unless looks are rarer than that", () => {
+    expect(longestWatchPause({ everyMs: 1_667, leaseMs: 15_000 })).to.equal(5_001);
+    expect(longestWatchPause({ everyMs: 50, leaseMs: 15_000 })).to.equal(5_000);
+  });
+
+  it("never takes one look that comes late for an outage", () => {
+    const times = fc.record({ everyMs: fc.integer({ min: 1 }), leaseMs: fc.integer({ min: 1 }) });
+    fc.assert(fc.property(times, (given) => longestWatchPause(given) >= 3 * given.everyMs));
+  });
 });
 
 describe("afterLostLease", () => {

@@ -41,6 +41,21 @@ describe("Work that is kept running", () => {
     expect(levels).to.deep.equal([40, 40, 40, 40, 50, 50, 30]);
   });
 
+  it("pauses as after a first failure when a step has gone well in between, however many failed in its life", async () => {
+    const pauses: number[] = [];
+    const log = pino<never>({}, { write: (line: string) => void pauses.push(JSON.parse(line).pauseMs ?? 0) });
+    const end = new AbortController();
+    let steps = 0;
+    const options = { name: "test", log, signal: end.signal, firstMs: 2, maxMs: 10_000, random: () => 1 };
+    await keepRunning(options, async () => {
+      steps++;
+      if (steps === 26) end.abort();
+      if (steps % 2 === 1 || steps > 20) throw new Error("now and then");
+    });
+    const failures = pauses.filter((pauseMs) => pauseMs > 0);
+    expect(failures).to.deep.equal([...Array.from({ length: 10 }, () => 2), 2, 4, 8, 16, 32]);
+  });
+
   it("ends without a word when the signal aborts, during a pause as during a step", async () => {
     const { log, levels } = recordingLog();
     for (const everyMs of [0, 3_600_000]) {
