@@ -34,8 +34,14 @@ export interface ServerConfig {
   leaseMs: number;
   /** How long an executor that was given an execution may take to attach. */
   attachWithinMs: number;
+  /** How long an executor may take to end after each order to stop: CANCEL, then KILL, then the server ends it. */
+  cancelGraceMs: number;
   executionTokenSeconds: number;
   serveTokenSeconds: number;
+  /** An executor's stream is renewed after about this long, before a proxy's limit cuts it. */
+  rotateStreamsMs: number;
+  /** A watcher's right is asked for again after about this long. */
+  watchRightMs: number;
   /** How often an execution is tried before LOST makes it FAILED. */
   maxAttempts: number;
   maxUploadBytes: number;
@@ -65,8 +71,11 @@ export function readServerConfig(variables: NodeJS.ProcessEnv = process.env): Se
     allowPlaintext: env.flag("POSTERN_ALLOW_PLAINTEXT"),
     leaseMs: env.integer("POSTERN_LEASE_MS", { defaultTo: 15_000, min: 300, max: 3_600_000 }),
     attachWithinMs: env.integer("POSTERN_ATTACH_WITHIN_MS", { defaultTo: 5_000, min: 100, max: 3_600_000 }),
+    cancelGraceMs: env.integer("POSTERN_CANCEL_GRACE_MS", { defaultTo: 10_000, min: 100, max: 3_600_000 }),
     executionTokenSeconds: env.integer("POSTERN_EXECUTION_TOKEN_SECONDS", { defaultTo: 600, min: 1, max: 86_400 }),
     serveTokenSeconds: env.integer("POSTERN_SERVE_TOKEN_SECONDS", { defaultTo: 3_600, min: 1, max: 31_536_000 }),
+    rotateStreamsMs: env.integer("POSTERN_ROTATE_STREAMS_MS", { defaultTo: 1_800_000, min: 1_000, max: 86_400_000 }),
+    watchRightMs: env.integer("POSTERN_WATCH_RIGHT_MS", { defaultTo: 60_000, min: 1_000, max: 3_600_000 }),
     maxAttempts: env.integer("POSTERN_MAX_ATTEMPTS", { defaultTo: 3, min: 1, max: 1_000 }),
     maxUploadBytes: env.integer("POSTERN_MAX_UPLOAD_BYTES", { defaultTo: 10 * 1024 ** 3, min: 1 }),
     logLevel: env.oneOf("POSTERN_LOG_LEVEL", LOG_LEVELS, "info"),

@@ -1,31 +1,42 @@
-// What any replica does from time to time, in small batches: lost leases, old replies, uploads nobody finished.
+// What any replica does from time to time, in small batches: lost leases, executions that do not stop, old replies,
+// uploads nobody finished. Each goes its own way, so that one that is slow or fails keeps no other waiting.
 import { fileURLToPath } from "node:url";
 import { keepRunning } from "../process/keep-running.js";
 import type { Logger } from "../process/log.js";
 import { removeAbandonedUploads } from "./datasets/dataset-files.js";
-import { expireLeases, type LostLeaseDeps } from "./executions/lost-leases.js";
+import { escalateCancels } from "./executions/cancel-execution.js";
+import { expireLeases, type LeaseTimes, type LostLeaseDeps } from "./executions/lost-leases.js";
 import { deleteOldReplies } from "./request-replies.js";
 
-interface Deps extends LostLeaseDeps {
-  /** How often leases are looked at. */
-  everyMs: number;
+interface Deps extends LostLeaseDeps, Omit<LeaseTimes, "everyMs"> {
+  /** How long an executor may take to end after each order to stop. */
+  cancelGraceMs: number;
   resultRoot: string;
   log: Logger;
 }
 
+const REPLIES_EVERY_MS = 2_000;
 const HOUR_MS = 60 * 60 * 1_000;
+/** However short the times are that are looked after. */
+const SOONEST_MS = 50;
+/** After a failure, however many there were. */
+const LONGEST_PAUSE_MS = 1_000;
 
 /** Works until the signal aborts. */
 export async function keepHouse(deps: Deps, signal: AbortSignal): Promise<void> {
-  const { everyMs, log, db, now, resultRoot } = deps;
-  const expiring = keepRunning({ name: "expiring leases", log, signal, everyMs }, async () => {
-    await expireLeases(deps, log);
-    await deleteOldReplies(db, { now: now() });
-  });
+  const { log, db, now, resultRoot, leaseMs, attachWithinMs, cancelGraceMs } = deps;
+  const leases = { ...deps, everyMs: Math.max(SOONEST_MS, Math.min(leaseMs / 9, attachWithinMs / 3)) };
+  const stopsEveryMs = Math.min(1_000, cancelGraceMs / 3);
   const uploads = fileURLToPath(`${resultRoot}/datasets`);
-  const sweeping = keepRunning({ name: "removing abandoned uploads", log, signal, everyMs: HOUR_MS }, async () => {
-    const removed = await removeAbandonedUploads(uploads, now());
-    if (removed > 0) log.info({ removed }, "removed uploads nobody finished");
-  });
-  await Promise.all([expiring, sweeping]);
+  const again = (name: string, everyMs: number, step: () => Promise<unknown>) =>
+    keepRunning({ name, log, signal, everyMs, maxMs: LONGEST_PAUSE_MS }, async () => void (await step()));
+  await Promise.all([
+    again("expiring leases", leases.everyMs, () => expireLeases(leases, log)),
+    again("stopping what was cancelled", stopsEveryMs, () => escalateCancels(deps, log)),
+    again("deleting old replies", REPLIES_EVERY_MS, () => deleteOldReplies(db, { now: now() })),
+    again("removing abandoned uploads", HOUR_MS, async () => {
+      const removed = await removeAbandonedUploads(uploads, now());
+      if (removed > 0) log.info({ removed }, "removed uploads nobody finished");
+    }),
+  ]);
 }

@@ -5,7 +5,6 @@ import { type AccessServiceServer, AccessServiceService } from "../contract/post
 import { type CacheServiceServer, CacheServiceService } from "../contract/postern/v1/cache.js";
 import { type CompileServiceServer, CompileServiceService } from "../contract/postern/v1/compile.js";
 import { type DatasetServiceServer, DatasetServiceService } from "../contract/postern/v1/dataset.js";
-import { type ExecutionServiceServer, ExecutionServiceService } from "../contract/postern/v1/execution.js";
 import { type PortRegistryServer, PortRegistryService } from "../contract/postern/v1/port_registry.js";
 import { type WorkflowServiceServer, WorkflowServiceService } from "../contract/postern/v1/workflow.js";
 import { AppError } from "../core/app-error.js";
@@ -13,6 +12,7 @@ import { newId } from "../core/ids.js";
 import { createLogger, type Logger } from "../process/log.js";
 import { release } from "../process/release.js";
 import { createShutdown, type Shutdown } from "../process/shutdown.js";
+import { type ExecutionServer, executionDefinition } from "../rpc/executor-frame.js";
 import { providerKeys } from "./access/token-keys.js";
 import { createTokenVerifier } from "./access/token-verification.js";
 import { createTokenIssuer } from "./access/tokens.js";
@@ -21,13 +21,19 @@ import { createSchemaBinder } from "./binding/schema-binder.js";
 import { readServerConfig, type ServerConfig } from "./config.js";
 import { openDatabase, type PostgresDatabase } from "./database/database.js";
 import { migrate } from "./database/migrate.js";
+import { createWriterConnection } from "./database/writer-connection.js";
 import { resolveDataset } from "./datasets/dataset-versions.js";
 import { createGrpcServer, type MountedService, mount } from "./endpoint/grpc-server.js";
 import { createConnectedExecutors } from "./executions/connected-executors.js";
-import { DRAIN_GRACE_MS } from "./executions/executor-session.js";
+import { DRAIN_GRACE_MS } from "./executions/drain.js";
+import { createEventCommitter } from "./executions/event-committer.js";
+import { createEventFeed, type EventFeed } from "./executions/event-feed.js";
+import { createPlanMemory } from "./executions/execution-plan.js";
+import { createQueueDispatcher, type QueueDispatcher } from "./executions/queue-dispatcher.js";
 import { createResultReader } from "./executions/result-reader.js";
+import { createStreamAttention } from "./executions/stream-attention.js";
 import { keepHouse } from "./housekeeping.js";
-import { createNotifications } from "./notifications.js";
+import { createNotifications, type Notifications } from "./notifications.js";
 import { workflowVersion } from "./repositories/workflows.js";
 import { accessService } from "./services/access-service.js";
 import { cacheService } from "./services/cache-service.js";
@@ -67,13 +73,21 @@ export async function startServer(config: ServerConfig, log: Logger, shutdown: S
   const applied = await migrate(db);
   if (applied.length > 0) log.info({ applied }, "schema brought up to date");
 
-  const notifications = createNotifications({ db, sessionConnection: db.sessionConnection, log });
+  const notifications = createNotifications({ sessionConnection: db.sessionConnection, log });
   runUntilStop(shutdown, "notifications", (signal) => notifications.run(signal));
-  const everyMs = Math.max(200, Math.min(config.leaseMs, config.attachWithinMs) / 3);
-  const house = { db, hints: notifications, resultRoot: config.resultRoot, now: () => new Date(), everyMs, log };
-  runUntilStop(shutdown, "housekeeping", (signal) => keepHouse(house, signal));
+  const feed = createEventFeed({
+    db,
+    hints: notifications,
+    draining: shutdown.signal,
+    log,
+    rightEveryMs: config.watchRightMs,
+  });
+  runUntilStop(shutdown, "event feed", (signal) => feed.run(signal));
+  const queues = createQueueDispatcher({ db, hints: notifications, log });
+  runUntilStop(shutdown, "queue dispatcher", (signal) => queues.run(signal));
 
-  const { services, verifyToken } = await createServices(config, db, notifications, shutdown);
+  const streams = await openStreams(config, notifications, feed, shutdown, log);
+  const { services, verifyToken } = await createServices(config, db, notifications, feed, queues, streams, shutdown);
   const server = createGrpcServer({
     services,
     verifyToken,
@@ -84,7 +98,48 @@ export async function startServer(config: ServerConfig, log: Logger, shutdown: S
   });
   shutdown.add("gRPC server", () => server.drain(DRAIN_GRACE_MS));
   const { address } = await server.listen(config.listen);
+  // Not before: leases are watched only by a replica that executors can come back to.
+  const house = { ...config, db, hints: notifications, now: () => new Date(), log };
+  runUntilStop(shutdown, "housekeeping", (signal) => keepHouse(house, signal));
   return address;
+}
+
+/** Connections that executors share among themselves: clients who list and prepare cannot keep a lease waiting. */
+const STREAM_POOL_SIZE = 8;
+
+/** What all attached executors of this replica share. */
+async function openStreams(
+  config: ServerConfig,
+  hints: Notifications,
+  feed: EventFeed,
+  shutdown: Shutdown,
+  log: Logger,
+) {
+  const db = await openDatabase({
+    url: config.databaseUrl,
+    passwordFile: config.databasePasswordFile,
+    poolSize: STREAM_POOL_SIZE,
+    applicationName: "postern-streams",
+    // A row that somebody holds for long must not use these connections up.
+    lockTimeoutMs: 1_000,
+  });
+  shutdown.add("database of the streams", () => db.close());
+  const attention = createStreamAttention({ db, hints, log });
+  runUntilStop(shutdown, "stream attention", (signal) => attention.run(signal));
+  const committer = createEventCommitter({
+    connection: createWriterConnection({
+      connect: () => db.sessionConnection("postern-writer"),
+      patienceMs: Math.max(1_000, config.leaseMs / 3),
+    }),
+    onCommitted(committed) {
+      feed.committed(committed.executionId, committed);
+      hints.executionChanged(committed.executionId, committed.lastNumber);
+    },
+    log,
+    now: Date.now,
+  });
+  shutdown.add("event committer", () => committer.close(DRAIN_GRACE_MS));
+  return { db, attention, committer, planOf: createPlanMemory(db) };
 }
 
 /** Something that runs for as long as the server does; closing it waits for its last step. */
@@ -101,6 +156,9 @@ async function createServices(
   config: ServerConfig,
   db: PostgresDatabase,
   hints: ReturnType<typeof createNotifications>,
+  feed: EventFeed,
+  queues: QueueDispatcher,
+  streams: Awaited<ReturnType<typeof openStreams>>,
   shutdown: Shutdown,
 ): Promise<{ services: MountedService[]; verifyToken: ReturnType<typeof createTokenVerifier> }> {
   const tokens = await createTokenIssuer({
@@ -123,14 +181,18 @@ async function createServices(
   const execution = executionService({
     db,
     hints,
+    feed,
+    streams,
     tokens,
     connected,
+    queues,
     compile,
     resolveDataset,
     resultRoot: config.resultRoot,
     leaseMs: config.leaseMs,
     attachWithinMs: config.attachWithinMs,
     executionTokenMs: config.executionTokenSeconds * 1_000,
+    rotateStreamsMs: config.rotateStreamsMs,
     maxAttempts: config.maxAttempts,
     maxMessageBytes: MAX_MESSAGE_BYTES,
     release: release(),
@@ -144,7 +206,7 @@ async function createServices(
   return {
     verifyToken,
     services: [
-      mount<ExecutionServiceServer>(ExecutionServiceService, execution),
+      mount<ExecutionServer>(executionDefinition, execution),
       mount<PortRegistryServer>(
         PortRegistryService,
         portRegistryService({ db, resultRoot: config.resultRoot, results }),

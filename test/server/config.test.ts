@@ -34,6 +34,7 @@ describe("The server's configuration", () => {
       allowPlaintext: false,
       leaseMs: 15_000,
       attachWithinMs: 5_000,
+      cancelGraceMs: 10_000,
       executionTokenSeconds: 600,
       serveTokenSeconds: 3_600,
       maxAttempts: 3,

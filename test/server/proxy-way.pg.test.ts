@@ -92,7 +92,7 @@ describe("The proxy way: unary reports of an existing engine", () => {
     await callUnary(
       server.client.executions,
       "cancelExecution",
-      { executionId: queued.execution!.id, reason: "" },
+      { executionId: queued.execution!.id, reason: "", force: false },
       { token: server.owner },
     );
   });
@@ -208,7 +208,7 @@ describe("The proxy way: unary reports of an existing engine", () => {
     const cancel = callUnary(
       server.client.executions,
       "cancelExecution",
-      { executionId, reason: "" },
+      { executionId, reason: "", force: false },
       { token: reader },
     );
     expect(await rejection(cancel)).to.include({ code: "forbidden" });
@@ -223,7 +223,7 @@ describe("The proxy way: unary reports of an existing engine", () => {
       const reply = await callUnary(
         server.client.executions,
         "cancelExecution",
-        { executionId, reason: "changed my mind" },
+        { executionId, reason: "changed my mind", force: false },
         { token: server.owner },
       );
       expect(reply.execution!.state).to.equal(ExecutionState.EXECUTION_STATE_KILLED);

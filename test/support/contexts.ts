@@ -14,6 +14,7 @@ export const userContext = (
 /** A call by anybody else. */
 export const callerContext = (caller: Caller, signal = new AbortController().signal): CallContext => ({
   caller,
+  authenticateAgain: async () => {},
   signal,
   log: pino({ level: "silent" }),
 });

@@ -8,8 +8,9 @@ import { ExecutionState, type Manifest } from "../../src/contract/postern/v1/exe
 import type { PhysicalPlan } from "../../src/core/plan.js";
 import { runPlan } from "../../src/executor/run/plan-run.js";
 import { createReport } from "../../src/executor/run/report.js";
-import { type EventKind, Outbox } from "../../src/executor/stream/outbox.js";
+import { createRunControl } from "../../src/executor/run/run-control.js";
 import { findUserCodeHost, type UserCodeHost } from "../../src/executor/user-code/host.js";
+import type { EventKind } from "../../src/executor-session/session-api.js";
 import { createLogger } from "../../src/process/log.js";
 import { specOf } from "./physical-plans.js";
 
@@ -58,11 +59,19 @@ interface RunOptions {
 
 /** Runs a plan to its end. */
 export async function ran(plan: PhysicalPlan, options: RunOptions): Promise<Ran> {
-  const outbox = new Outbox({ attempt: 1, now: () => new Date() });
+  const events: EventKind[] = [];
+  const session = {
+    report: async (kind: EventKind) => void events.push(kind),
+    offer: (kind: EventKind) => events.push(kind) > 0,
+  };
+  const report = createReport({ session, now: Date.now });
+  const control = createRunControl({ report, cancelGraceMs: 0 });
+  if (options.signal?.aborted) control.killNow();
+  options.signal?.addEventListener("abort", () => control.killNow(), { once: true });
   const spec = specOf(plan, options.resultPrefix, options.spec);
   const manifest = await runPlan({
     spec,
-    report: createReport({ outbox, now: Date.now }),
+    report,
     host: options.host ?? (await thisHost()),
     memoryLimitMb: options.memoryLimitMb ?? 512,
     threads: 2,
@@ -70,11 +79,8 @@ export async function ran(plan: PhysicalPlan, options: RunOptions): Promise<Ran>
     now: () => new Date(),
     elapsed: () => performance.now(),
     log: silent,
-    signal: options.signal ?? new AbortController().signal,
+    control,
   });
-  const events: EventKind[] = [];
-  for (let batch = outbox.nextBatch(1_000_000n); batch.length > 0; batch = outbox.nextBatch(1_000_000n))
-    events.push(...batch.map((event) => event.kind!));
   return {
     manifest,
     events,

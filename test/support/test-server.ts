@@ -1,5 +1,5 @@
 // A server of this release on a loopback port, with a database, an issuer and a result root of its own: what tests of
-// whole calls talk to.
+// whole calls talk to. Further replicas share all of that with the first.
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
@@ -14,6 +14,7 @@ import {
   createDevelopmentIssuer,
   DEVELOPMENT_AUDIENCE,
   DEVELOPMENT_ISSUER,
+  type DevelopmentIssuer,
   ensureKeyFile,
   USER_SCOPES,
 } from "../../src/dev/development-issuer.js";
@@ -22,10 +23,17 @@ import { createShutdown } from "../../src/process/shutdown.js";
 import { callUnary, channelCredentials, STREAM_CHANNEL_OPTIONS } from "../../src/rpc/channel.js";
 import type { ServerConfig } from "../../src/server/config.js";
 import { startServer } from "../../src/server/main.js";
-import { createMigratedDatabase } from "./migrated-database.js";
+import { createMigratedDatabase, type MigratedDatabase } from "./migrated-database.js";
 import { makeTestDirectory, removeTestDirectory } from "./test-directory.js";
 
-export interface TestServer extends Awaited<ReturnType<typeof startTestServer>> {}
+export interface TestServer extends Awaited<ReturnType<typeof startAt>> {}
+
+/** What the replicas of one test have in common. */
+interface Site {
+  directory: string;
+  database: MigratedDatabase;
+  issuer: DevelopmentIssuer;
+}
 
 /** Project, computing unit and workflow that `prepare` uses. */
 export const PROJECT = "lab";
@@ -45,10 +53,23 @@ export const FRUIT_PLAN = {
   ],
 };
 
-export async function startTestServer(overrides: Partial<ServerConfig> = {}) {
+/** A server with everything of its own; stopping it removes that, so replicas of it are stopped before. */
+export async function startTestServer(overrides: Partial<ServerConfig> = {}): Promise<TestServer> {
   const directory = await makeTestDirectory();
   const database = await createMigratedDatabase();
   const issuer = await createDevelopmentIssuer(directory);
+  return startAt({ directory, database, issuer }, overrides, async () => {
+    await database.close();
+    await removeTestDirectory(directory);
+  });
+}
+
+/** One more server on the database, keys, issuer and directories of another. */
+export const startReplica = (of: TestServer, overrides: Partial<ServerConfig> = {}): Promise<TestServer> =>
+  startAt(of.site, overrides, async () => {});
+
+async function startAt(site: Site, overrides: Partial<ServerConfig>, removeSite: () => Promise<void>) {
+  const { directory, database, issuer } = site;
   const log = createLogger("test-server", process.env.POSTERN_TEST_LOG ?? "silent");
   const shutdown = createShutdown({ log, signals: [] });
   const resultRoot = pathToFileURL(join(directory, "results")).href;
@@ -68,8 +89,11 @@ export async function startTestServer(overrides: Partial<ServerConfig> = {}) {
       allowPlaintext: false,
       leaseMs: 15_000,
       attachWithinMs: 5_000,
+      cancelGraceMs: 10_000,
       executionTokenSeconds: 600,
       serveTokenSeconds: 3_600,
+      rotateStreamsMs: 3_600_000,
+      watchRightMs: 60_000,
       maxAttempts: 3,
       maxUploadBytes: 1024 ** 2,
       logLevel: "silent",
@@ -88,8 +112,8 @@ export async function startTestServer(overrides: Partial<ServerConfig> = {}) {
     ports: new PortRegistryClient(address, credentials),
     workflows: new WorkflowServiceClient(address, credentials),
   };
-  const userToken = (subject: string, scopes: readonly string[] = USER_SCOPES) =>
-    issuer.mint({ subject, scopes, ttlSeconds: 600 });
+  const userToken = (subject: string, scopes: readonly string[] = USER_SCOPES, ttlSeconds = 600) =>
+    issuer.mint({ subject, scopes, ttlSeconds });
   const owner = await userToken("owner");
 
   /** Project, computing unit, dataset and workflow; once per server. */
@@ -136,11 +160,11 @@ export async function startTestServer(overrides: Partial<ServerConfig> = {}) {
   async function stop(): Promise<void> {
     for (const one of Object.values(client)) one.close();
     await shutdown.stop("the test is over");
-    await database.close();
-    await removeTestDirectory(directory);
+    await removeSite();
   }
 
   return {
+    site,
     address,
     directory,
     resultRoot,

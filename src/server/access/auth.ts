@@ -2,7 +2,8 @@
 //
 // A1  A call that is refused here never reaches a handler.
 // A2  The caller is kept beside the metadata object of its call, not in it: no header can pretend to be one.
-// A3  A token counts when the call begins. A stream outlives it; streams that need fresh rights rotate tokens in band.
+// A3  A token counts when the call begins. Streams of executors outlive it and rotate tokens in band; a watch asks again
+//     from time to time, and ends with its token.
 import { type Metadata, ServerInterceptingCall, type ServerInterceptor } from "@grpc/grpc-js";
 import { Scope as WireScope } from "../../contract/postern/v1/options.js";
 import { AppError } from "../../core/app-error.js";
@@ -66,6 +67,11 @@ export function authentication({ verifyToken, demands, onFault }: Deps): ServerI
           },
         }),
     });
+}
+
+/** Rejects when a call that came with this metadata would be refused now for its token. */
+export async function authenticateAgain(verifyToken: VerifyToken, metadata: Metadata): Promise<void> {
+  await verifyToken(bearerToken(metadata));
 }
 
 function bearerToken(metadata: Metadata): string {

@@ -33,6 +33,8 @@ export type Caller = UserCaller | ExecutionCaller | ServeCaller | AnonymousCalle
 /** What a service method knows beside its request. */
 export interface CallContext {
   caller: Caller;
+  /** For calls that last: rejects when the token they came with is not good any more. */
+  authenticateAgain(): Promise<void>;
   /** Aborts when the client goes away, its deadline passes or the server stops. */
   signal: AbortSignal;
   log: Logger;

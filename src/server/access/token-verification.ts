@@ -4,7 +4,7 @@
 // V1  Only asymmetric algorithms: a public key never serves as a shared secret.
 // V2  A verified token is remembered by its SHA-256, not by itself, until it runs out, at most ten minutes (so that a
 //     key the provider takes back stops working) and at most ten thousand of them.
-import { createHash } from "node:crypto";
+import { hash as digest } from "node:crypto";
 import { decodeJwt, errors, type JSONWebKeySet, type JWTPayload, type JWTVerifyGetKey, jwtVerify } from "jose";
 import { AppError } from "../../core/app-error.js";
 import type { Caller, Scope } from "./caller.js";
@@ -65,7 +65,7 @@ export function createTokenVerifier({
   return async (token) => {
     if (token.length > longestToken) throw refused("The token is too long.");
     const nowMs = clock().getTime();
-    const hash = createHash("sha256").update(token).digest("base64");
+    const hash = digest("sha256", token, "base64");
     const known = remembered.get(hash);
     if (known && nowMs < known.untilMs) return known.caller;
     remembered.delete(hash);

@@ -74,9 +74,21 @@ function postgresError(error: unknown): pg.DatabaseError | undefined {
   return error instanceof Error && error.cause !== undefined ? postgresError(error.cause) : undefined;
 }
 
+/** The SQLSTATE of an error of Postgres; undefined of any other. */
+export const sqlState = (error: unknown): string | undefined => postgresCode(error);
+
+/** SQLSTATE of a lock that was not had within lock_timeout. */
+export const LOCK_NOT_HAD = "55P03";
+
 const postgresCode = (error: unknown): string | undefined => postgresError(error)?.code;
 
 const socketCodes = new Set(["ECONNREFUSED", "ECONNRESET", "ENOENT", "EPIPE", "ETIMEDOUT", "ENOTFOUND", "EAI_AGAIN"]);
+
+/** The connection is gone or was refused; what was under way on it may have happened or not. */
+export function isConnectionLoss(error: unknown): boolean {
+  const code = postgresCode(error);
+  return code === undefined ? isConnectionProblem(error) : code.startsWith("08") || code.startsWith("57P");
+}
 
 /** Errors without SQLSTATE: the socket's own, pg's "terminated", and knex's when no pooled connection came free. */
 function isConnectionProblem(error: unknown): boolean {

@@ -30,14 +30,17 @@ export interface Database extends Queryable {
   close(): Promise<void>;
 }
 
+/** Tells the pool from a transaction, which alone sees what it has written. */
+export const isDatabase = (db: Queryable): db is Database => "transaction" in db;
+
 export interface PostgresDatabase extends Database {
   /** For migrations only; statements go through `query`. */
   readonly knex: Knex;
   /**
-   * A connection of its own, for LISTEN; the caller ends it. When it is lost it emits `end`, after an `error` that is
-   * already handled.
+   * A connection of its own, for LISTEN or for the group commit; the caller ends it. When it is lost it emits `end`,
+   * after an `error` that is already handled. The name is what pg_stat_activity shows.
    */
-  sessionConnection(): Promise<pg.Client>;
+  sessionConnection(applicationName?: string): Promise<pg.Client>;
 }
 
 export interface DatabaseOptions {
@@ -48,6 +51,8 @@ export interface DatabaseOptions {
   poolSize: number;
   /** Shown in pg_stat_activity. */
   applicationName?: string;
+  /** How long a statement waits for a lock before it is UNAVAILABLE. Default 10 s. */
+  lockTimeoutMs?: number;
   /** How long a call waits for a free connection before it is UNAVAILABLE. Default 10 s. */
   acquireTimeoutMs?: number;
 }
@@ -56,8 +61,8 @@ export interface DatabaseOptions {
  * A replica that freezes inside a transaction must not keep its row locks for ever: others would neither expire its
  * executions nor report on them.
  */
-const SESSION_SETTINGS =
-  "set time zone 'UTC'; set idle_in_transaction_session_timeout = '30s'; set lock_timeout = '10s'";
+const sessionSettings = ({ lockTimeoutMs = 10_000 }: DatabaseOptions) =>
+  `set time zone 'UTC'; set idle_in_transaction_session_timeout = '30s'; set lock_timeout = ${lockTimeoutMs}`;
 
 /** Text for a jsonb parameter; needed for arrays, which would otherwise be taken for Postgres arrays. */
 export const json = (value: unknown): string => JSON.stringify(value);
@@ -73,7 +78,7 @@ export async function openDatabase(options: DatabaseOptions): Promise<PostgresDa
       // A refused connection is an answer: do not ask again and again until the acquire timeout.
       propagateCreateError: true,
       afterCreate: (connection: pg.Client, done: (error: Error | null, connection: pg.Client) => void) => {
-        connection.query(SESSION_SETTINGS, (error) => done(error, connection));
+        connection.query(sessionSettings(options), (error) => done(error, connection));
       },
     } as Knex.PoolConfig,
     acquireConnectionTimeout: options.acquireTimeoutMs ?? 10_000,
@@ -81,9 +86,10 @@ export async function openDatabase(options: DatabaseOptions): Promise<PostgresDa
   });
   const database: PostgresDatabase = {
     knex: pool,
-    query: (sql, params) => run(pool, sql, params),
+    query: (sql, params) => onPool(pool, sql, params),
     transaction: (work) => transaction(pool, work),
-    sessionConnection: () => sessionConnection(options),
+    sessionConnection: (applicationName) =>
+      sessionConnection({ ...options, applicationName: applicationName ?? options.applicationName }),
     close: () => pool.destroy(),
   };
   try {
@@ -95,18 +101,39 @@ export async function openDatabase(options: DatabaseOptions): Promise<PostgresDa
   return database;
 }
 
-async function run<Row>(on: Knex, sql: string, params: Record<string, unknown> = {}): Promise<Row[]> {
-  const { text, values } = withPositions(sql, params);
+async function onPool<Row>(pool: Knex, sql: string, params: Record<string, unknown> | undefined): Promise<Row[]> {
   try {
-    const result: pg.QueryResult = await on.raw(text, values as Knex.RawBinding[]);
-    return camelCaseRows<Row>(result);
+    const connection: pg.Client = await pool.client.acquireConnection();
+    try {
+      return await run(connection, sql, params);
+    } finally {
+      pool.client.releaseConnection(connection);
+    }
   } catch (error) {
     throw explainDatabaseError(error);
   }
 }
 
+/** Runs a statement where it is; a way through knex would cost more than the statement. */
+async function run<Row>(connection: pg.Client, sql: string, params: Record<string, unknown> = {}): Promise<Row[]> {
+  return camelCaseRows<Row>(await connection.query({ ...withPositions(sql, params), rowMode: "array" }));
+}
+
 async function transaction<T>(pool: Knex, work: (tx: Queryable) => Promise<T>): Promise<T> {
-  const once = () => pool.transaction((trx) => work({ query: (sql, params) => run(trx, sql, params) }));
+  const once = () =>
+    pool.transaction(async (trx) => {
+      const connection: pg.Client = await trx.client.acquireConnection();
+      return work({
+        async query<Row>(sql: string, params?: Record<string, unknown>) {
+          if (trx.isCompleted()) throw new Error("A statement came after the end of its transaction.");
+          try {
+            return await run<Row>(connection, sql, params);
+          } catch (error) {
+            throw explainDatabaseError(error);
+          }
+        },
+      });
+    });
   try {
     return await once().catch((error) => {
       if (isRetryable(error)) return once();
@@ -122,7 +149,7 @@ async function sessionConnection(options: DatabaseOptions): Promise<pg.Client> {
   client.on("error", () => {}); // `end` follows, and that is what its user watches
   try {
     await client.connect();
-    await client.query("set time zone 'UTC'");
+    await client.query(sessionSettings(options));
     return client;
   } catch (error) {
     await client.end().catch(() => {}); // it never was a connection
@@ -169,9 +196,25 @@ function getTypeParser(oid: number, format?: string) {
 
 const camelCase = (name: string) => name.replace(/_([a-z0-9])/g, (_, letter: string) => letter.toUpperCase());
 
-function camelCaseRows<Row>(result: pg.QueryResult): Row[] {
-  const names = result.fields.map(({ name }) => [name, camelCase(name)] as const);
-  return result.rows.map((row) => Object.fromEntries(names.map(([from, to]) => [to, row[from]])) as Row);
+/** Column names are those of the schema, so there are few. */
+const keys = new Map<string, string>();
+
+function keyOf(name: string): string {
+  const known = keys.get(name);
+  if (known !== undefined) return known;
+  const key = camelCase(name);
+  if (keys.size < 1_000) keys.set(name, key);
+  return key;
+}
+
+/** Rows as the code wants them, from rows as arrays: objects with camelCase keys. */
+export function camelCaseRows<Row>({ fields, rows }: pg.QueryArrayResult): Row[] {
+  const names = fields.map(({ name }) => keyOf(name));
+  return rows.map((values) => {
+    const row: Record<string, unknown> = {};
+    for (let i = 0; i < names.length; i++) row[names[i]!] = values[i];
+    return row as Row;
+  });
 }
 
 function explainFirstContact(error: unknown): AppError {

@@ -18,7 +18,7 @@ import type { Logger } from "../../process/log.js";
 import { type Descriptors, descriptors as ownDescriptors } from "../../rpc/descriptors.js";
 import { type CallSurroundings, implementation, type ServiceMethods } from "../../rpc/handlers.js";
 import { Unreadable } from "../../rpc/unreadable.js";
-import { authentication, callerOf, type Demand, demandOf } from "../access/auth.js";
+import { authenticateAgain, authentication, callerOf, type Demand, demandOf } from "../access/auth.js";
 import type { CallContext } from "../access/caller.js";
 import type { VerifyToken } from "../access/token-verification.js";
 import { formatAddress, isLoopback, parseListenAddress } from "./listen-address.js";
@@ -91,11 +91,20 @@ export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
     ],
   });
 
+  const logs = new Map<string, Logger>();
+  const logOf = (path: string): Logger => {
+    const known = logs.get(path) ?? log.child({ method: path });
+    logs.set(path, known);
+    return known;
+  };
   const surroundings: CallSurroundings<CallContext> = {
-    contextOf: ({ path, metadata, signal }) => ({
-      caller: callerOf(metadata),
-      signal,
-      log: log.child({ method: path }),
+    contextOf: (call) => ({
+      caller: callerOf(call.metadata),
+      authenticateAgain: () => authenticateAgain(options.verifyToken, call.metadata),
+      get signal() {
+        return call.signal;
+      },
+      log: logOf(call.path),
     }),
     onFault: (error, { path }) => onFault(error, path),
     stopped: stopped.signal,
@@ -185,6 +194,7 @@ function reporting(definition: ServiceDefinition, onFault: (error: unknown, path
       }
     };
     const responseSerialize = (reply: unknown): Buffer => {
+      if (Buffer.isBuffer(reply)) return reply; // Encoded
       try {
         return method.responseSerialize(reply);
       } catch (error) {

@@ -57,6 +57,7 @@ export async function completeExecution(
 ): Promise<ExecutionRow> {
   const row = await deps.db.transaction((tx) => storeManifest(deps, tx, manifest, reporter));
   deps.hints.executionChanged(row.id);
+  if (!reporter.onStream) deps.hints.executorConcerned(row.id);
   return row;
 }
 
@@ -99,8 +100,8 @@ async function storeManifest(
   }
   await upsertPorts(tx, portRows(by, manifest.ports));
   await upsertConsoles(tx, executionId, consoleRows(by, manifest.consoles));
-  await upsertOperatorStatistics(tx, executionId, [
-    ...new Map(statistics.map((s) => [`${s.operatorId}/${s.layer}`, s])).values(),
+  await upsertOperatorStatistics(tx, [
+    ...new Map(statistics.map((s) => [`${s.operatorId}/${s.layer}`, { ...s, executionId }])).values(),
   ]);
   await commitToCache(tx, manifest, state, { ...by, trusted: row.trusted });
   await logStateChange(tx, { executionId, number: row.lastEventNumber, attempt, state, failure, now: now() });

@@ -6,6 +6,10 @@ export interface ConnectedExecutor {
   projectId: string;
   computingUnitId: string;
   freeSlots: number;
+  /** Program and release, as the executor tells them. */
+  software: string;
+  /** As the executor tells them. */
+  labels: Readonly<Record<string, string>>;
 }
 
 export interface ConnectedExecutors {

@@ -19,6 +19,23 @@ export async function storedPlan(db: Queryable, executionId: string): Promise<Ph
   return physicalPlanFromWire(wirePlan.PhysicalPlan.fromJSON(json));
 }
 
+/** Plans kept in memory: executions of one workflow version share theirs. */
+const REMEMBERED_PLANS = 256;
+
+/** The stored plans of executions, remembered by their digest; whoever attaches again and again costs no read. */
+export function createPlanMemory(
+  db: Queryable,
+): (execution: { id: string; planDigest: string }) => Promise<PhysicalPlan> {
+  const remembered = new Map<string, PhysicalPlan>();
+  return async ({ id, planDigest }) => {
+    const plan = remembered.get(planDigest) ?? (await storedPlan(db, id));
+    remembered.delete(planDigest);
+    remembered.set(planDigest, plan); // the newest last
+    if (remembered.size > REMEMBERED_PLANS) remembered.delete(remembered.keys().next().value!);
+    return plan;
+  };
+}
+
 /** Everything an executor needs to run the present attempt of an execution. */
 export async function executionSpec(
   db: Queryable,

@@ -1,58 +1,51 @@
 // One Attach stream: Hello, then events in (stored, then acknowledged), commands and tokens out, until Complete.
 //
 // X1  Nothing is read before Hello has taken the lease, and nothing is written but through the fence it gave.
-// X2  An Ack is sent after the commit it tells of.
+// X2  An Ack is sent after the commit it tells of. Reading goes on meanwhile, as far as the credit reaches.
 // X3  When the stream ends without Complete the lease stays until it runs out, so that the executor can come back;
 //     Goodbye gives it up at once.
-import type {
-  AttachRequest,
-  AttachResponse,
-  CommandAck,
-  Complete,
-  EventBatch,
-  Hello,
-} from "../../contract/postern/v1/execution.js";
-import { AppError, illegalTransition, invalid, notFound, staleLease } from "../../core/app-error.js";
-import { type ExecutionState, isTerminal } from "../../core/execution-state.js";
-import { isName } from "../../core/ids.js";
+// X4  A stream that speaks for nothing any more (takeover, newer stream, end) is ended with the reason.
+import type { AttachResponse, Complete } from "../../contract/postern/v1/execution.js";
+import { AppError, invalid } from "../../core/app-error.js";
+import { creditWindow } from "../../core/credit.js";
+import type { PhysicalPlan } from "../../core/plan.js";
 import type { Logger } from "../../process/log.js";
-import { createWakeUp } from "../../process/wake-up.js";
 import type { Duplex } from "../../rpc/duplex.js";
+import type { ExecutorMessage } from "../../rpc/executor-frame.js";
 import { executionStateToWire } from "../../rpc/state-codec.js";
 import type { CallContext, ExecutionCaller } from "../access/caller.js";
 import type { TokenIssuer } from "../access/tokens.js";
-import { acknowledgeCommand, pendingCommands } from "../repositories/execution-commands.js";
-import { attachExecutor, extendLease } from "../repositories/execution-leases.js";
-import { type ExecutionRow, executionById } from "../repositories/executions.js";
-import { storableText } from "../request-fields.js";
+import type { CommandRow } from "../repositories/execution-commands.js";
+import type { StreamFence } from "../repositories/execution-leases.js";
+import type { ExecutionRow } from "../repositories/executions.js";
 import { type CompletionDeps, completeExecution } from "./completion.js";
-import { type ReportedAttempt, storeEvents } from "./event-store.js";
-import { storedPlan } from "./execution-plan.js";
+import { DRAIN_GRACE_MS } from "./drain.js";
+import { readEventBatch } from "./event-batch.js";
+import type { EventCommitter } from "./event-committer.js";
+import { effectsOf, type ReportedAttempt } from "./event-effects.js";
 import { commandToWire } from "./execution-wire.js";
-import { firstFrame, nextFrame } from "./first-frame.js";
+import { takeCommandAnswer } from "./executor-commands.js";
 import { giveUpLease } from "./lost-leases.js";
 import { executionPrefix } from "./result-location.js";
-
-/** Version of the Attach and Serve protocols this server speaks. */
-export const PROTOCOL_VERSION = 1;
-/** Events an executor may send beyond the last acknowledged one. */
-const CREDIT_WINDOW = 10_000n;
-/** How long open streams may go on once a replica begins to stop. */
-export const DRAIN_GRACE_MS = 5_000;
-/** How long a lost hint can delay a command. */
-const COMMAND_BACKSTOP_MS = 1_000;
+import type { AttachedStream, StreamAttention } from "./stream-attention.js";
+import type { StreamListener, StreamWriter } from "./stream-writer.js";
+import { helloOf, takeLease } from "./take-lease.js";
 
 export interface ExecutorSessionDeps extends CompletionDeps {
   tokens: TokenIssuer;
+  committer: EventCommitter;
+  attention: StreamAttention;
+  planOf(execution: { id: string; planDigest: string }): Promise<PhysicalPlan>;
   leaseMs: number;
-  /** Life of an execution token. */
-  executionTokenMs: number;
+  /** A stream is renewed after about this long, before a proxy cuts it. */
+  rotateStreamsMs: number;
   serverId: string;
   /** Aborts when this replica begins to stop. */
   draining: AbortSignal;
 }
 
-type Stream = Duplex<AttachRequest, AttachResponse>;
+type Stream = Duplex<ExecutorMessage, AttachResponse>;
+type Said = NonNullable<AttachResponse["frame"]>;
 
 /** Speaks with one executor until it completes, leaves, or the stream breaks. */
 export async function runExecutorSession(
@@ -62,238 +55,267 @@ export async function runExecutorSession(
   context: CallContext,
 ): Promise<void> {
   const frames = stream.incoming[Symbol.asyncIterator]();
-  const hello = await helloOf(frames, context.signal);
-  const row = await takeLease(deps, caller, hello);
-  const ended = new AbortController();
-  const signal = AbortSignal.any([context.signal, ended.signal]);
+  const hello = await helloOf(frames, caller, context.signal);
+  const row = await takeLease(deps.db, caller, hello, deps.leaseMs);
+  // The stream this one takes over from is told by whichever replica has it.
+  if (row.attachment > 1n) deps.hints.executorConcerned(row.id);
+  const plan = await deps.planOf(row);
   const log = context.log.child({ executionId: row.id, attempt: row.attempt, executorId: hello.executorId });
-  const attempt: ReportedAttempt = {
-    executionId: row.id,
-    attempt: row.attempt,
-    epoch: row.epoch,
-    plan: await storedPlan(deps.db, row.id),
-    prefix: executionPrefix(deps.resultRoot, row),
-    leaseMs: deps.leaseMs,
-  };
-  await stream.send({
-    frame: {
-      $case: "welcome",
-      value: {
-        lastSequence: row.lastSequence,
-        epoch: row.epoch,
-        leaseMs: deps.leaseMs,
-        credit: row.lastSequence + CREDIT_WINDOW,
-        state: executionStateToWire(row.state),
-        serverId: deps.serverId,
-      },
-    },
-  });
-  log.info({ lastSequence: String(row.lastSequence) }, "executor attached");
-  const outgoing = Promise.all([
-    sendCommands(deps, stream, row.id, signal),
-    sendTokens(deps, stream, attempt, row.epoch !== caller.epoch, signal),
-    sendDrain(stream, deps.draining, signal),
-  ]);
-  // When a side that speaks fails, for instance because the database was away, the stream must end, or the executor
-  // would go on with a server that never sends it a command again. It comes back at once.
-  const broken = outgoing.then(() => new Promise<never>(() => {}));
-  try {
-    const reading = readFrames(deps, stream, frames, attempt, row.lastSequence, log, signal);
-    const how = await Promise.race([reading, broken]);
-    log.info({ how }, "executor session ended");
-  } finally {
-    ended.abort();
+  await new ExecutorSession(deps, stream, row, plan, log).run(frames, context.signal);
+}
+
+class ExecutorSession implements StreamListener, AttachedStream {
+  readonly fence: StreamFence;
+  readonly #deps: ExecutorSessionDeps;
+  readonly #stream: Stream;
+  readonly #row: ExecutionRow;
+  readonly #log: Logger;
+  readonly #reported: ReportedAttempt;
+  readonly #writer: StreamWriter;
+  readonly #commandsSent = new Set<string>();
+  readonly #timers = new Set<NodeJS.Timeout>();
+  /** Due when the newest token has lived two thirds of its life. */
+  #renewal: NodeJS.Timeout | undefined;
+  #creditTold = 0n;
+  #ackWanted = false;
+  #acking = false;
+  #beating = false;
+  #completing = false;
+  #ended = false;
+  #end: (why: AppError) => void = () => {};
+
+  constructor(deps: ExecutorSessionDeps, stream: Stream, row: ExecutionRow, plan: PhysicalPlan, log: Logger) {
+    const { id: executionId, attempt, epoch, attachment, lastSequence } = row;
+    this.#deps = deps;
+    this.#stream = stream;
+    this.#row = row;
+    this.#log = log;
+    this.fence = { executionId, attempt, epoch, attachment };
+    this.#reported = { executionId, attempt, prefix: executionPrefix(deps.resultRoot, row), plan };
+    const { leaseMs } = deps;
+    const lastNumber = row.lastEventNumber;
+    this.#writer = deps.committer.open({ fence: this.fence, leaseMs, lastSequence, lastNumber, listener: this });
   }
-}
 
-async function helloOf(frames: AsyncIterator<AttachRequest>, signal: AbortSignal): Promise<Hello> {
-  const first = await firstFrame(frames, signal);
-  if (first?.frame?.$case === "hello") return first.frame.value;
-  throw invalid("The first frame of an executor must be Hello.");
-}
-
-/** The fenced UPDATE that gives this executor the lease (X1), or the reason why not. */
-async function takeLease(deps: ExecutorSessionDeps, caller: ExecutionCaller, hello: Hello): Promise<ExecutionRow> {
-  if (hello.protocolVersion !== PROTOCOL_VERSION) {
-    throw invalid(
-      `This server speaks version ${PROTOCOL_VERSION} of the Attach protocol, not ${hello.protocolVersion}.`,
-    );
-  }
-  if (hello.executionId !== caller.executionId || hello.attempt !== caller.attempt) {
-    throw new AppError(
-      "forbidden",
-      "STALE_LEASE",
-      "The token speaks for another execution or attempt than Hello does.",
-    );
-  }
-  if (!isName(hello.executorId)) throw invalid("Hello must name the executor: letters, digits and `_ . -`.");
-  const fence = { executionId: caller.executionId, attempt: caller.attempt, epoch: caller.epoch };
-  const { executorId, planDigest } = hello;
-  const row = await attachExecutor(deps.db, { ...fence, executorId, planDigest, leaseMs: deps.leaseMs });
-  if (!row) throw await attachRefusal(deps, caller, hello);
-  return row;
-}
-
-async function attachRefusal(deps: ExecutorSessionDeps, caller: ExecutionCaller, hello: Hello): Promise<AppError> {
-  const row = await executionById(deps.db, caller.executionId);
-  if (!row) return notFound(`execution "${caller.executionId}"`);
-  if (isTerminal(row.state)) return illegalTransition(row.state, "attached to");
-  if (row.epoch !== caller.epoch || row.attempt !== caller.attempt) return staleLease(caller.epoch, row.epoch);
-  if (row.state === "QUEUED") return illegalTransition(row.state, "attached to");
-  if (hello.planDigest !== row.planDigest) {
-    return invalid(`The executor holds plan ${hello.planDigest || "(none)"}, the execution runs ${row.planDigest}.`);
-  }
-  return new AppError("precondition", "LEASE_HELD", `Executor ${row.executorId} holds this attempt and is alive.`);
-}
-
-/** Carries out what the executor sends, one frame after the other; resolves when it is done. */
-async function readFrames(
-  deps: ExecutorSessionDeps,
-  stream: Stream,
-  frames: AsyncIterator<AttachRequest>,
-  attempt: ReportedAttempt,
-  lastSequence: bigint,
-  log: Logger,
-  signal: AbortSignal,
-): Promise<"completed" | "left" | "disconnected"> {
-  let stored = lastSequence;
-  for (;;) {
-    const next = await nextFrame(frames, signal);
-    if (next.done) return "disconnected";
-    const { frame } = next.value;
-    switch (frame?.$case) {
-      case "events":
-        stored = await takeEvents(deps, stream, attempt, frame.value, stored);
-        break;
-      case "heartbeat":
-        await answerHeartbeat(deps, stream, attempt);
-        break;
-      case "commandAck":
-        await takeCommandAck(deps, attempt, frame.value);
-        break;
-      case "tokenRefresh":
-        await grantToken(deps, stream, attempt);
-        break;
-      case "complete":
-        await takeComplete(deps, stream, attempt, frame.value);
-        return "completed";
-      case "goodbye":
-        log.warn({ reason: frame.value.reason.slice(0, 500) }, "executor gives its attempt up");
-        await giveUpLease(deps, attempt);
-        return "left";
-      case "hello":
-        throw invalid("Hello may be said once only.");
-      default:
-        throw invalid("This server does not know that frame; the executor is newer than it.");
-    }
-  }
-}
-
-async function takeEvents(
-  deps: ExecutorSessionDeps,
-  stream: Stream,
-  attempt: ReportedAttempt,
-  { events }: EventBatch,
-  lastSequence: bigint,
-): Promise<bigint> {
-  const outcome = await storeEvents(deps, attempt, events, lastSequence);
-  if (outcome.kind === "gap") {
-    await stream.send({ frame: { $case: "nack", value: { expected: outcome.expected } } });
-    return lastSequence;
-  }
-  const sequence = outcome.lastSequence;
-  await stream.send({ frame: { $case: "ack", value: { sequence, credit: sequence + CREDIT_WINDOW } } });
-  return sequence;
-}
-
-async function answerHeartbeat(deps: ExecutorSessionDeps, stream: Stream, attempt: ReportedAttempt): Promise<void> {
-  const held = await extendLease(deps.db, attempt);
-  if (!held) {
-    const row = await executionById(deps.db, attempt.executionId);
-    if (!row) throw notFound(`execution "${attempt.executionId}"`);
-    throw row.epoch === attempt.epoch
-      ? illegalTransition(row.state, "kept alive")
-      : staleLease(attempt.epoch, row.epoch);
-  }
-  await stream.send({ frame: { $case: "heartbeat", value: { sentAt: deps.now() } } });
-}
-
-async function takeCommandAck(deps: ExecutorSessionDeps, attempt: ReportedAttempt, ack: CommandAck): Promise<void> {
-  const { executionId } = attempt;
-  await acknowledgeCommand(deps.db, { commandId: ack.commandId, executionId, refused: storableText(ack.refused, 500) });
-}
-
-async function takeComplete(
-  deps: ExecutorSessionDeps,
-  stream: Stream,
-  { executionId, attempt, epoch }: ReportedAttempt,
-  { manifest }: Complete,
-): Promise<void> {
-  if (!manifest) throw invalid("Complete must carry a manifest.");
-  if (manifest.executionId !== executionId || manifest.attempt !== attempt) {
-    throw invalid("The manifest is of another execution or attempt than this stream.");
-  }
-  const row = await completeExecution(deps, manifest, { actor: `execution ${executionId}`, epoch, onStream: true });
-  const state: ExecutionState = row.state;
-  await stream.send({ frame: { $case: "completeAck", value: { state: executionStateToWire(state) } } });
-}
-
-/** Sends each pending command once per stream, as soon as a hint or the backstop shows it. */
-async function sendCommands(
-  deps: ExecutorSessionDeps,
-  stream: Stream,
-  executionId: string,
-  signal: AbortSignal,
-): Promise<void> {
-  const sent = new Set<string>();
-  const wakeUp = createWakeUp();
-  const stopListening = deps.hints.onCommand(executionId, wakeUp.wake);
-  try {
-    while (!signal.aborted) {
-      for (const command of await pendingCommands(deps.db, executionId)) {
-        if (sent.has(command.commandId)) continue;
-        sent.add(command.commandId);
-        await stream.send({ frame: { $case: "command", value: commandToWire(command) } });
+  async run(frames: AsyncIterator<ExecutorMessage>, gone: AbortSignal): Promise<void> {
+    const over = new Promise<never>((_, reject) => (this.#end = reject));
+    const onGone = () => this.#end(gone.reason);
+    gone.addEventListener("abort", onGone, { once: true });
+    const { draining } = this.#deps;
+    const onDraining = () => this.#drain();
+    draining.addEventListener("abort", onDraining, { once: true });
+    try {
+      if (gone.aborted) throw gone.reason;
+      await this.#welcome();
+      const ignore = this.#deps.attention.attend(this);
+      try {
+        // The clock of its token starts now, however long the one it came with has lived; and after a takeover that one
+        // does not carry the epoch any more (S8).
+        this.#say(this.#grantToken());
+        this.#later(this.#deps.rotateStreamsMs * (0.8 + Math.random() * 0.4), onDraining);
+        if (draining.aborted) onDraining();
+        const how = await Promise.race([this.#readAll(frames), over]);
+        this.#log.info({ how }, "executor session ended");
+      } finally {
+        ignore();
       }
-      await wakeUp.wait(COMMAND_BACKSTOP_MS, signal);
+    } finally {
+      this.#ended = true;
+      gone.removeEventListener("abort", onGone);
+      draining.removeEventListener("abort", onDraining);
+      for (const timer of this.#timers) clearTimeout(timer);
+      this.#deps.committer.release(this.#writer);
     }
-  } finally {
-    stopListening();
+  }
+
+  async #welcome(): Promise<void> {
+    const { lastSequence, epoch, state } = this.#row;
+    const { leaseMs, serverId } = this.#deps;
+    const credit = this.#credit();
+    const value = { lastSequence, epoch, leaseMs, credit, state: executionStateToWire(state), serverId };
+    await this.#send({ $case: "welcome", value });
+    if (credit === lastSequence) this.#creditLater();
+    this.#log.info({ lastSequence: String(lastSequence) }, "executor attached");
+  }
+
+  /** What was taken before something had to be refused is stored before the refusal is told. */
+  async #readAll(frames: AsyncIterator<ExecutorMessage>): Promise<string> {
+    try {
+      return await this.#read(frames);
+    } catch (error) {
+      await this.#writer.settled();
+      throw error;
+    }
+  }
+
+  /** Carries out what the executor sends, one frame after the other. */
+  async #read(frames: AsyncIterator<ExecutorMessage>): Promise<"completed" | "left" | "disconnected"> {
+    for (;;) {
+      await this.#writer.room();
+      await this.#deps.committer.room();
+      const next = await frames.next();
+      // Whoever ended the session has told why; what still arrives is sent again on the next stream.
+      if (next.done || this.#ended) return "disconnected";
+      const { frame } = next.value;
+      switch (frame?.$case) {
+        case "events":
+          await this.#takeEvents(frame.value);
+          break;
+        case "heartbeat":
+          this.#writer.beat();
+          break;
+        case "commandAck":
+          await takeCommandAnswer(this.#deps, this.fence, frame.value);
+          break;
+        case "tokenRefresh":
+          await this.#grantToken();
+          break;
+        case "complete":
+          await this.#complete(frame.value);
+          return "completed";
+        case "goodbye":
+          this.#log.warn({ reason: frame.value.reason.slice(0, 500) }, "executor gives its attempt up");
+          await this.#writer.settled();
+          // Refused meanwhile: the lease is somebody else's, or this executor's newer stream's.
+          if (!this.#ended) await giveUpLease(this.#deps, this.fence);
+          return "left";
+        case "hello":
+          throw invalid("Hello may be said once only.");
+        default:
+          throw invalid("This server does not know that frame; the executor is newer than it.");
+      }
+    }
+  }
+
+  async #takeEvents(bytes: Uint8Array): Promise<void> {
+    const batch = readEventBatch(bytes, this.#writer.received);
+    const last = batch.first + BigInt(batch.count) - 1n;
+    if (last > this.#creditTold)
+      throw invalid(
+        `Event ${last} is beyond the credit, which ends at ${this.#creditTold}; wait for an Ack to raise it.`,
+      );
+    const taken = this.#writer.take(batch, (fresh) => effectsOf(this.#reported, fresh));
+    if (taken.kind === "duplicate") this.#acknowledge();
+    if (taken.kind === "gap") await this.#send({ $case: "nack", value: { expected: taken.expected } });
+  }
+
+  async #complete({ manifest }: Complete): Promise<void> {
+    if (!manifest) throw invalid("Complete must carry a manifest.");
+    const { executionId, attempt, epoch } = this.fence;
+    if (manifest.executionId !== executionId || manifest.attempt !== attempt)
+      throw invalid("The manifest is of another execution or attempt than this stream.");
+    this.#completing = true;
+    await this.#writer.settled();
+    const reporter = { actor: `execution ${executionId}`, epoch, onStream: true };
+    const { state } = await completeExecution(this.#deps, manifest, reporter);
+    await this.#send({ $case: "completeAck", value: { state: executionStateToWire(state) } });
+  }
+
+  stored(): void {
+    this.#acknowledge();
+  }
+
+  /** While one answer is on its way another says nothing new. */
+  alive(): void {
+    if (this.#beating) return;
+    this.#beating = true;
+    const beat = this.#send({ $case: "heartbeat", value: { sentAt: this.#deps.now() } });
+    this.#say(beat.finally(() => (this.#beating = false)));
+  }
+
+  refused(error: AppError): void {
+    this.#end(error);
+  }
+
+  /** Its own Complete ends the execution too; then the answer is on its way. */
+  over(why: AppError): void {
+    if (!this.#completing) this.#end(why);
+  }
+
+  command(command: CommandRow): void {
+    if (command.attempt !== this.fence.attempt || this.#commandsSent.has(command.commandId)) return;
+    this.#commandsSent.add(command.commandId);
+    this.#say(this.#send({ $case: "command", value: commandToWire(command) }));
+  }
+
+  /** Tells how far the attempt is stored; while one Ack is on its way, only the newest number matters. */
+  #acknowledge(): void {
+    this.#ackWanted = true;
+    if (!this.#acking) this.#say(this.#sendAcks());
+  }
+
+  async #sendAcks(): Promise<void> {
+    this.#acking = true;
+    try {
+      while (this.#ackWanted && !this.#ended) {
+        this.#ackWanted = false;
+        const sequence = this.#writer.stored;
+        const credit = this.#credit();
+        if (credit === sequence) this.#creditLater();
+        await this.#send({ $case: "ack", value: { sequence, credit } });
+      }
+    } finally {
+      this.#acking = false;
+    }
+  }
+
+  /** The executor was told to wait: it hears of the room that comes. */
+  #creditLater(): void {
+    void this.#deps.committer.room().then(() => this.#acknowledge());
+  }
+
+  /** The level to tell now (S6). The highest that was ever told counts, because more may be on its way already. */
+  #credit(): bigint {
+    const credit = this.#writer.stored + BigInt(creditWindow(this.#deps.committer.load()));
+    if (credit > this.#creditTold) this.#creditTold = credit;
+    return credit;
+  }
+
+  /** Renewed at two thirds of its life. */
+  async #grantToken(): Promise<void> {
+    const { token, expiresAt } = await this.#deps.tokens.mintExecutionToken(this.fence);
+    await this.#send({ $case: "tokenGrant", value: { token, expiresAt } });
+    const lifeMs = expiresAt.getTime() - this.#deps.now().getTime();
+    if (this.#renewal) this.#forget(this.#renewal);
+    this.#renewal = this.#later(Math.max(500, (lifeMs * 2) / 3), () => this.#say(this.#grantToken()));
+  }
+
+  #drain(): void {
+    this.#say(this.#send({ $case: "drain", value: { graceMs: DRAIN_GRACE_MS } }));
+  }
+
+  #later(ms: number, act: () => void): NodeJS.Timeout {
+    const timer = setTimeout(
+      () => {
+        this.#timers.delete(timer);
+        if (!this.#ended) act();
+      },
+      Math.min(ms, LONGEST_TIMER_MS),
+    );
+    this.#timers.add(timer);
+    return timer;
+  }
+
+  #forget(timer: NodeJS.Timeout): void {
+    clearTimeout(timer);
+    this.#timers.delete(timer);
+  }
+
+  async #send(frame: Said): Promise<void> {
+    if (!this.#ended) await this.#stream.send({ frame });
+  }
+
+  /** For what nobody waits for. When it cannot be said the stream is of no use, and the executor comes back at once. */
+  #say(saying: Promise<void>): void {
+    saying.catch((cause: unknown) =>
+      this.#end(
+        cause instanceof AppError
+          ? cause
+          : new AppError("unavailable", "UNAVAILABLE", "The stream broke; attach again.", { cause }),
+      ),
+    );
   }
 }
 
-/** Tells the executor once that this replica stops, so that it reconnects elsewhere with nothing unacknowledged. */
-export async function sendDrain(
-  stream: { send(message: { frame: { $case: "drain"; value: { graceMs: number } } }): Promise<void> },
-  draining: AbortSignal,
-  ended: AbortSignal,
-): Promise<void> {
-  const wakeUp = createWakeUp();
-  const either = AbortSignal.any([draining, ended]);
-  while (!either.aborted) await wakeUp.wait(undefined, either);
-  if (!ended.aborted) await stream.send({ frame: { $case: "drain", value: { graceMs: DRAIN_GRACE_MS } } });
-}
-
-async function grantToken(deps: ExecutorSessionDeps, stream: Stream, attempt: ReportedAttempt): Promise<Date> {
-  const { token, expiresAt } = await deps.tokens.mintExecutionToken(attempt);
-  await stream.send({ frame: { $case: "tokenGrant", value: { token, expiresAt } } });
-  return expiresAt;
-}
-
-/** Renews the token at two thirds of its life; at once when a takeover raised the epoch it must carry. */
-async function sendTokens(
-  deps: ExecutorSessionDeps,
-  stream: Stream,
-  attempt: ReportedAttempt,
-  atOnce: boolean,
-  signal: AbortSignal,
-): Promise<void> {
-  const wakeUp = createWakeUp();
-  let waitMs = atOnce ? 0 : deps.executionTokenMs / 3;
-  while (!signal.aborted) {
-    if (waitMs > 0) await wakeUp.wait(waitMs, signal);
-    if (signal.aborted) return;
-    const expiresAt = await grantToken(deps, stream, attempt);
-    waitMs = Math.max(1_000, ((expiresAt.getTime() - deps.now().getTime()) * 2) / 3);
-  }
-}
+/** Node fires a timer that is longer at once. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1;

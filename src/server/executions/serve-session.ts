@@ -2,13 +2,15 @@
 //
 // Q1  An execution is claimed in the database before it is sent (SKIP LOCKED, new epoch); two replicas never send the
 //     same one.
-// Q2  What is sent and not attached in time goes back to the queue by its lease; what is refused goes back at once.
+// Q2  What is sent and not attached in time goes back to the queue by its lease; what is refused, or not answered when
+//     the stream ends, goes back at once. None of this costs an attempt.
 // Q3  Never more is sent than the executor has free slots for, counting what it has not answered yet.
+// Q4  An executor that is silent for a whole lease is gone, whatever its connection looks like.
+// Q5  What an executor refused is offered to others first.
 import type { AssignmentAck, ServeHello, ServeRequest, ServeResponse } from "../../contract/postern/v1/execution.js";
-import { forbidden, invalid } from "../../core/app-error.js";
+import { AppError, forbidden, invalid } from "../../core/app-error.js";
 import { isName } from "../../core/ids.js";
 import type { Logger } from "../../process/log.js";
-import { createWakeUp, type WakeUp } from "../../process/wake-up.js";
 import type { Duplex } from "../../rpc/duplex.js";
 import type { CallContext, ServeCaller } from "../access/caller.js";
 import type { TokenIssuer } from "../access/tokens.js";
@@ -16,16 +18,20 @@ import type { Queryable } from "../database/database.js";
 import { resourceStanding } from "../repositories/access.js";
 import { claimQueuedExecution, type Fence } from "../repositories/execution-leases.js";
 import type { ExecutionRow } from "../repositories/executions.js";
+import { storableText } from "../request-fields.js";
 import type { ConnectedExecutor, ConnectedExecutors } from "./connected-executors.js";
+import { sendDrain } from "./drain.js";
 import { logStateChange } from "./execution-log.js";
 import { executionSpec } from "./execution-plan.js";
-import { PROTOCOL_VERSION, sendDrain } from "./executor-session.js";
 import { firstFrame, nextFrame } from "./first-frame.js";
-import { giveUpLease, type LostLeaseDeps } from "./lost-leases.js";
+import { type LostLeaseDeps, returnAssignment } from "./lost-leases.js";
+import type { QueueDispatcher, QueueTaker } from "./queue-dispatcher.js";
+import { PROTOCOL_VERSION } from "./take-lease.js";
 
 export interface ServeSessionDeps extends LostLeaseDeps {
   tokens: TokenIssuer;
   connected: ConnectedExecutors;
+  queues: QueueDispatcher;
   resultRoot: string;
   leaseMs: number;
   attachWithinMs: number;
@@ -36,16 +42,29 @@ export interface ServeSessionDeps extends LostLeaseDeps {
 
 type Stream = Duplex<ServeRequest, ServeResponse>;
 
-/** How long a lost hint can delay a queued execution. */
-const QUEUE_BACKSTOP_MS = 1_000;
 const MOST_SLOTS = 1_000;
+const MOST_LABELS = 64;
 /** How long an executor may go on getting work after whoever let it serve lost the right to. */
 const RIGHT_CHECK_MS = 60_000;
+/** How long others have the first choice of what an executor refused. */
+const REFUSAL_REST_MS = 10_000;
 
-/** What the session knows of its executor. */
-interface Served extends ConnectedExecutor {
+/** One session as its parts know it. */
+interface Session {
+  deps: ServeSessionDeps;
+  stream: Stream;
+  caller: ServeCaller;
+  executor: ConnectedExecutor;
   /** Assignments sent and not yet answered. */
   unanswered: Map<string, Fence>;
+  /** Executions it refused, and until when others go first. */
+  refused: Map<string, number>;
+  rightCheckedAt: number;
+  log: Logger;
+  /** Aborts when the session ends. */
+  signal: AbortSignal;
+  /** Ends it. */
+  fail(error: unknown): void;
 }
 
 /** Hands executions to one pooled executor until it leaves or the stream breaks. */
@@ -59,37 +78,36 @@ export async function runServeSession(
   const hello = await helloOf(frames, context.signal);
   await requireServeRight(deps.db, caller);
   const { projectId, computingUnitId } = caller;
-  const served: Served = {
-    executorId: hello.executorId,
-    projectId,
-    computingUnitId,
-    freeSlots: hello.slots,
+  const { executorId, software, labels, slots, sandboxLayers } = hello;
+  const ended = new AbortController();
+  const session: Session = {
+    deps,
+    stream,
+    caller,
+    executor: { executorId, projectId, computingUnitId, freeSlots: slots, software, labels },
     unanswered: new Map(),
+    refused: new Map(),
+    rightCheckedAt: deps.now().getTime(),
+    log: context.log.child({ executorId, projectId, computingUnitId }),
+    signal: AbortSignal.any([context.signal, ended.signal]),
+    fail: (error) => ended.abort(error),
   };
-  const log = context.log.child({ executorId: hello.executorId, projectId, computingUnitId });
+  const { log } = session;
   const { leaseMs, serverId } = deps;
   await stream.send({ frame: { $case: "welcome", value: { computingUnitId, leaseMs, serverId } } });
-  log.info({ slots: hello.slots, sandboxLayers: hello.sandboxLayers }, "executor serves");
+  log.info({ slots, software, labels, sandboxLayers }, "executor serves");
 
-  const ended = new AbortController();
-  const signal = AbortSignal.any([context.signal, ended.signal]);
-  const wakeUp = createWakeUp();
-  const stopListening = deps.hints.onQueue(projectId, computingUnitId, wakeUp.wake);
-  const disconnect = deps.connected.add(served);
-  const assigning = Promise.all([
-    assignQueued(deps, stream, served, caller, wakeUp, AbortSignal.any([signal, deps.draining]), log),
-    sendDrain(stream, deps.draining, signal),
-  ]);
-  // When assigning fails the executor must notice: the stream is of no use without it.
-  const broken = assigning.then(() => new Promise<never>(() => {}));
+  const disconnect = deps.connected.add(session.executor);
+  const queue = deps.queues.join({ projectId, computingUnitId }, takerOf(session));
+  sendDrain(stream, deps.draining, session.signal).catch(session.fail);
   try {
-    await Promise.race([readFrames(deps, stream, frames, served, caller, wakeUp, log, signal), broken]);
+    await readFrames(session, frames, queue.look);
   } finally {
-    ended.abort();
-    stopListening();
+    ended.abort(new Error("The session has ended."));
+    queue.leave();
     disconnect();
-    await assigning.catch((error: unknown) => log.debug({ err: error }, "assigning stopped"));
     log.info("executor stopped serving");
+    await returnUnanswered(session);
   }
 }
 
@@ -104,6 +122,10 @@ async function helloOf(frames: AsyncIterator<ServeRequest>, signal: AbortSignal)
   }
   if (!isName(hello.executorId)) throw invalid("The hello must name the executor: letters, digits and `_ . -`.");
   requireSlots(hello.slots);
+  const told = [hello.software, ...Object.entries(hello.labels).flat()];
+  if (Object.keys(hello.labels).length > MOST_LABELS || told.some((text) => text.length > 200)) {
+    throw invalid(`An executor has at most ${MOST_LABELS} labels; they and its software have at most 200 characters.`);
+  }
   return hello;
 }
 
@@ -112,28 +134,20 @@ function requireSlots(slots: number): void {
   throw invalid(`An executor has 0 to ${MOST_SLOTS} slots, not ${slots}.`);
 }
 
-async function readFrames(
-  deps: ServeSessionDeps,
-  stream: Stream,
-  frames: AsyncIterator<ServeRequest>,
-  served: Served,
-  caller: ServeCaller,
-  wakeUp: WakeUp,
-  log: Logger,
-  signal: AbortSignal,
-): Promise<void> {
+async function readFrames(session: Session, frames: AsyncIterator<ServeRequest>, look: () => void): Promise<void> {
+  const { deps, stream, caller, executor, log } = session;
   for (;;) {
-    const next = await nextFrame(frames, signal);
+    const next = await frameWithinLease(session, frames);
     if (next.done) return;
     const { frame } = next.value;
     switch (frame?.$case) {
       case "slotsChanged":
         requireSlots(frame.value.freeSlots);
-        served.freeSlots = frame.value.freeSlots;
-        wakeUp.wake();
+        executor.freeSlots = frame.value.freeSlots;
+        look();
         break;
       case "assignmentAck":
-        await takeAnswer(deps, served, frame.value, log);
+        await takeAnswer(session, frame.value);
         break;
       case "heartbeat":
         await stream.send({ frame: { $case: "heartbeat", value: { sentAt: deps.now() } } });
@@ -155,44 +169,83 @@ async function readFrames(
   }
 }
 
-/** A taken assignment uses a slot until SlotsChanged says otherwise; a refused one goes back to the queue (Q2). */
-async function takeAnswer(deps: ServeSessionDeps, served: Served, ack: AssignmentAck, log: Logger): Promise<void> {
-  const fence = served.unanswered.get(ack.executionId);
-  if (!fence) return;
-  served.unanswered.delete(ack.executionId);
-  if (ack.refused === "") {
-    served.freeSlots--;
-    return;
+/** The next frame. Only the time this waits counts as silence, not what the server itself takes over a frame (Q4). */
+async function frameWithinLease(
+  { deps: { leaseMs }, signal, fail }: Session,
+  frames: AsyncIterator<ServeRequest>,
+): Promise<IteratorResult<ServeRequest>> {
+  const silent = `Nothing was heard for a whole lease (${leaseMs} ms), so the executor counts as gone; connect again.`;
+  const timer = setTimeout(() => fail(new AppError("unavailable", "UNAVAILABLE", silent)), leaseMs);
+  try {
+    return await nextFrame(frames, signal);
+  } finally {
+    clearTimeout(timer);
   }
-  log.warn({ executionId: ack.executionId, refused: ack.refused.slice(0, 500) }, "assignment refused");
-  // The executor said that it cannot; it gets nothing more until it tells of a free slot.
-  served.freeSlots = 0;
-  await giveUpLease(deps, fence);
 }
 
-/** Claims and sends executions while there are free slots (Q1, Q3). */
-async function assignQueued(
-  deps: ServeSessionDeps,
-  stream: Stream,
-  served: Served,
-  caller: ServeCaller,
-  wakeUp: WakeUp,
-  signal: AbortSignal,
-  log: Logger,
-): Promise<void> {
-  let checkedAt = deps.now().getTime();
-  while (!signal.aborted) {
-    if (deps.now().getTime() - checkedAt > RIGHT_CHECK_MS) {
-      await requireServeRight(deps.db, caller);
-      checkedAt = deps.now().getTime();
-    }
-    while (served.freeSlots > served.unanswered.size && !signal.aborted) {
-      const row = await claim(deps, served);
-      if (!row) break;
-      await assign(deps, stream, served, row, log);
-    }
-    await wakeUp.wait(QUEUE_BACKSTOP_MS, signal);
+/** A taken assignment uses a slot until SlotsChanged says otherwise; a refused one goes back to the queue (Q2). */
+async function takeAnswer({ deps, executor, unanswered, refused, log }: Session, ack: AssignmentAck): Promise<void> {
+  const fence = unanswered.get(ack.executionId);
+  if (!fence) return;
+  unanswered.delete(ack.executionId);
+  if (ack.refused === "") {
+    executor.freeSlots--;
+    return;
   }
+  const why = storableText(ack.refused, 500);
+  log.warn({ executionId: ack.executionId, refused: why }, "assignment refused");
+  // The executor said that it cannot; it gets nothing more until it tells of a free slot.
+  executor.freeSlots = 0;
+  refused.set(ack.executionId, deps.now().getTime() + REFUSAL_REST_MS);
+  await returnAssignment(deps, fence, `refused by ${executor.executorId}: ${why}`);
+}
+
+async function returnUnanswered({ deps, executor, unanswered, log }: Session): Promise<void> {
+  for (const fence of unanswered.values()) {
+    await returnAssignment(deps, fence, `${executor.executorId} left before it answered`).catch((error: unknown) =>
+      // Its lease brings it back a little later.
+      log.warn({ err: error, executionId: fence.executionId }, "an assignment could not be put back at once"),
+    );
+  }
+}
+
+/** The session as the queue sees it (Q1, Q3, Q5). */
+function takerOf(session: Session): QueueTaker {
+  const { deps, executor, unanswered, refused, signal, fail } = session;
+  return {
+    hasRoom: () => !signal.aborted && !deps.draining.aborted && executor.freeSlots > unanswered.size,
+    async takeOne() {
+      if (!(await stillAllowed(session))) return "not for me";
+      const now = deps.now().getTime();
+      for (const [executionId, until] of refused) if (until <= now) refused.delete(executionId);
+      const row = await claim(session);
+      if (!row) return refused.size > 0 ? "not for me" : "queue empty";
+      const fence: Fence = { executionId: row.id, attempt: row.attempt, epoch: row.epoch };
+      if (signal.aborted || deps.draining.aborted) {
+        await returnAssignment(deps, fence, `${executor.executorId} left, or its server stops`);
+        return "not for me";
+      }
+      unanswered.set(row.id, fence);
+      assign(session, row, fence).catch(fail);
+      return "taken";
+    },
+  };
+}
+
+/** Asks now and then whether whoever let the executor serve still may; ends the session when not. */
+async function stillAllowed(session: Session): Promise<boolean> {
+  const { deps, caller, fail } = session;
+  const now = deps.now().getTime();
+  if (now - session.rightCheckedAt <= RIGHT_CHECK_MS) return true;
+  try {
+    await requireServeRight(deps.db, caller);
+  } catch (error) {
+    if (!(error instanceof AppError && error.code === "forbidden")) throw error;
+    fail(error);
+    return false;
+  }
+  session.rightCheckedAt = now;
+  return true;
 }
 
 /** A serve token is as good as its maker: an owner of the project, which has the computing unit. */
@@ -207,13 +260,12 @@ async function requireServeRight(
   );
 }
 
-async function claim(
-  deps: ServeSessionDeps,
-  { projectId, computingUnitId, executorId }: Served,
-): Promise<ExecutionRow | undefined> {
+async function claim({ deps, executor, refused }: Session): Promise<ExecutionRow | undefined> {
+  const { projectId, computingUnitId, executorId } = executor;
   const { attachWithinMs } = deps;
   const row = await deps.db.transaction(async (tx) => {
-    const claimed = await claimQueuedExecution(tx, { projectId, computingUnitId, attachWithinMs });
+    const except = [...refused.keys()];
+    const claimed = await claimQueuedExecution(tx, { projectId, computingUnitId, attachWithinMs, except });
     if (!claimed) return undefined;
     const { id, lastEventNumber: number, attempt, state } = claimed;
     const comment = `assigned to ${executorId}`;
@@ -224,27 +276,13 @@ async function claim(
   return row;
 }
 
-async function assign(
-  deps: ServeSessionDeps,
-  stream: Stream,
-  served: Served,
-  row: ExecutionRow,
-  log: Logger,
-): Promise<void> {
-  const fence: Fence = { executionId: row.id, attempt: row.attempt, epoch: row.epoch };
-  served.unanswered.set(row.id, fence);
-  try {
-    const [spec, { token }] = await Promise.all([
-      executionSpec(deps.db, row, deps),
-      deps.tokens.mintExecutionToken(fence),
-    ]);
-    const { attachWithinMs } = deps;
-    await stream.send({ frame: { $case: "assignment", value: { spec, token, attachWithinMs } } });
-    log.info({ executionId: row.id, attempt: row.attempt }, "execution assigned");
-  } catch (error) {
-    // Its lease would bring it back too; this is sooner.
-    served.unanswered.delete(row.id);
-    await giveUpLease(deps, fence);
-    throw error;
-  }
+/** Sends what was claimed. When this fails the session ends, and the assignment goes back with it. */
+async function assign({ deps, stream, log }: Session, row: ExecutionRow, fence: Fence): Promise<void> {
+  const [spec, { token }] = await Promise.all([
+    executionSpec(deps.db, row, deps),
+    deps.tokens.mintExecutionToken(fence),
+  ]);
+  const { attachWithinMs } = deps;
+  await stream.send({ frame: { $case: "assignment", value: { spec, token, attachWithinMs } } });
+  log.info({ executionId: row.id, attempt: row.attempt }, "execution assigned");
 }

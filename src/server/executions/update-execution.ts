@@ -82,7 +82,10 @@ async function storeStatistics(tx: Queryable, executionId: string, request: Upda
     request.statistics.map(statisticsFromWire).map((row) => [`${row.operatorId}/${row.layer}`, row]),
   );
   for (const key of rows.keys()) if (!known.has(key)) throw invalid(`The plan has no operator ${key.slice(0, 300)}.`);
-  await upsertOperatorStatistics(tx, executionId, [...rows.values()]);
+  await upsertOperatorStatistics(
+    tx,
+    [...rows.values()].map((row) => ({ ...row, executionId })),
+  );
 }
 
 async function refusal(

@@ -11,10 +11,19 @@ export interface Fence {
   epoch: bigint;
 }
 
-/** Takes the oldest queued execution of a computing unit for an executor, under a new epoch. Takes one log position. */
+/** Who speaks on one stream: the newest stream of the lease's holder. */
+export interface StreamFence extends Fence {
+  /** Number of the stream among those of its execution. */
+  attachment: bigint;
+}
+
+/**
+ * Takes the oldest queued execution of a computing unit for an executor, under a new epoch, leaving out those in
+ * `except`. Takes one log position.
+ */
 export async function claimQueuedExecution(
   db: Queryable,
-  claim: { projectId: string; computingUnitId: string; attachWithinMs: number },
+  claim: { projectId: string; computingUnitId: string; attachWithinMs: number; except: string[] },
 ): Promise<ExecutionRow | undefined> {
   const [row] = await db.query<ExecutionRow>(
     `update execution
@@ -23,6 +32,7 @@ export async function claimQueuedExecution(
             last_event_number = last_event_number + 1
       where id = (select id from execution
                    where project_id = :projectId and computing_unit_id = :computingUnitId and state = 'QUEUED'
+                     and id <> all(cast(:except as uuid[]))
                    order by id limit 1 for update skip locked)
         and state = 'QUEUED'
      returning *`,
@@ -32,8 +42,11 @@ export async function claimQueuedExecution(
 }
 
 /**
- * Gives an executor the lease: free, its own already, or run out. Taking over from another raises the epoch. Undefined
- * when the fence, the state or the plan's digest forbids it, or another live executor holds it.
+ * Gives an executor the lease: free, its own already, or run out. Taking over from another raises the epoch; a further
+ * stream of the same executor raises the attachment alone, and leaves the older stream without a right to write. Undefined
+ * when the fence, the state or the plan's digest forbids it, another live executor holds it, or somebody else has the
+ * row locked: it does not wait for them. Whoever has taken over may come back with the token it took over with: the one
+ * that carries the new epoch may not have reached it.
  */
 export async function attachExecutor(
   db: Queryable,
@@ -42,9 +55,11 @@ export async function attachExecutor(
   const [row] = await db.query<ExecutionRow>(
     `update execution
         set epoch = epoch + case when executor_id in ('', :executorId) then 0 else 1 end,
-            executor_id = :executorId,
+            executor_id = :executorId, attachment = attachment + 1,
             lease_expires_at = now() + cast(:leaseMs as double precision) * interval '1 millisecond'
-      where id = :executionId and attempt = :attempt and epoch = :epoch and state = any(:live)
+      where id = (select id from execution where id = :executionId for no key update skip locked)
+        and attempt = :attempt and state = any(:live)
+        and (epoch = :epoch or (epoch = :epoch + 1 and executor_id = :executorId))
         and plan_digest = :planDigest and (executor_id in ('', :executorId) or lease_expires_at < now())
      returning *`,
     { ...attach, live: LIVE_STATES },
@@ -52,36 +67,36 @@ export async function attachExecutor(
   return row;
 }
 
-/** Extends the lease; undefined when the fence or the state forbids it. */
-export async function extendLease(
-  db: Queryable,
-  lease: Fence & { leaseMs: number },
-): Promise<{ state: ExecutionState } | undefined> {
-  const [row] = await db.query<{ state: ExecutionState }>(
-    `update execution
-        set lease_expires_at = now() + cast(:leaseMs as double precision) * interval '1 millisecond'
-      where id = :executionId and attempt = :attempt and epoch = :epoch and state = any(:live)
-     returning state`,
-    { ...lease, live: LIVE_STATES },
+/** True while the lease of another executor than this one lasts. */
+export async function isHeldByAnother(db: Queryable, executionId: string, executorId: string): Promise<boolean> {
+  const [row] = await db.query<{ held: boolean }>(
+    `select executor_id not in ('', :executorId) and coalesce(lease_expires_at >= now(), false) as held
+       from execution where id = :executionId`,
+    { executionId, executorId },
   );
-  return row;
+  return row?.held ?? false;
 }
 
-/** Executions whose lease has run out, locked; other replicas skip them. */
-export async function lockLostExecutions(db: Queryable, limit: number): Promise<ExecutionRow[]> {
-  return db.query<ExecutionRow>(
-    `select * from execution
-      where lease_expires_at < now() and state = any(:live)
-      order by lease_expires_at limit :limit for update skip locked`,
-    { limit, live: LIVE_STATES },
+/** Those of the computing units that have a queued execution now. */
+export async function unitsWithQueue(
+  db: Queryable,
+  units: { projectId: string; computingUnitId: string }[],
+): Promise<{ projectId: string; computingUnitId: string }[]> {
+  return db.query(
+    `select u.project_id, u.computing_unit_id
+       from unnest(cast(:projects as text[]), cast(:units as text[])) as u (project_id, computing_unit_id)
+      where exists (select from execution e
+                     where e.project_id = u.project_id and e.computing_unit_id = u.computing_unit_id
+                       and e.state = 'QUEUED')`,
+    { projects: units.map((unit) => unit.projectId), units: units.map((unit) => unit.computingUnitId) },
   );
 }
 
 /** One execution, locked, if the fence still holds and it is live. */
-export async function lockHeldExecution(db: Queryable, fence: Fence): Promise<ExecutionRow | undefined> {
+export async function lockHeldExecution(db: Queryable, fence: StreamFence): Promise<ExecutionRow | undefined> {
   const [row] = await db.query<ExecutionRow>(
     `select * from execution
-      where id = :executionId and attempt = :attempt and epoch = :epoch and state = any(:live) for update`,
+      where id = :executionId and attempt = :attempt and epoch = :epoch and attachment = :attachment and state = any(:live) for update`,
     { ...fence, live: LIVE_STATES },
   );
   return row;

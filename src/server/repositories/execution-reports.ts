@@ -7,40 +7,9 @@ import type { Fence } from "./execution-leases.js";
 import type { ExecutionRow, FailureRecord } from "./executions.js";
 
 /**
- * The head of the transaction that stores events `from`..`to` of an attempt: advances the sequence, takes as many log
- * positions, extends the lease and makes the state move the events report, if any. Undefined when the fence, the
- * state, or the sequence forbids it.
- */
-export async function advanceSequence(
-  db: Queryable,
-  step: Fence & {
-    from: bigint;
-    to: bigint;
-    state: ExecutionState | null;
-    started: boolean;
-    sources: ExecutionState[];
-    leaseMs: number;
-  },
-): Promise<{ lastEventNumber: bigint } | undefined> {
-  const [row] = await db.query<{ lastEventNumber: bigint }>(
-    `update execution
-        set last_sequence = :to,
-            last_event_number = last_event_number + cast(:to as bigint) - cast(:from as bigint) + 1,
-            state = coalesce(:state, state),
-            started_at = case when :started then coalesce(started_at, now()) else started_at end,
-            lease_expires_at = now() + cast(:leaseMs as double precision) * interval '1 millisecond'
-      where id = :executionId and attempt = :attempt and epoch = :epoch and state = any(:sources)
-        and last_sequence = cast(:from as bigint) - 1
-     returning last_event_number`,
-    { ...step },
-  );
-  return row;
-}
-
-/**
  * Reports from outside the stream: state and locations, one log position when the state changes. With an epoch the
- * write is fenced and keeps the lease alive. A user's report leaves the lease of an attached executor alone, and where
- * none is attached there is no lease to lose.
+ * write is fenced. The lease of an attached executor lives on its stream alone, whatever it reports beside it; where none
+ * is attached, a report by token is the sign of life, and after a user's report there is no lease to lose.
  */
 export async function updateReported(
   db: Queryable,
@@ -69,9 +38,8 @@ export async function updateReported(
             statistics_uri = case when :statisticsUri = '' then statistics_uri else :statisticsUri end,
             lease_expires_at = case
               when coalesce(:state, e.state) in ('COMPLETED', 'FAILED', 'KILLED') then null
-              when cast(:leaseMs as double precision) is not null
-                then now() + cast(:leaseMs as double precision) * interval '1 millisecond'
               when e.executor_id <> '' then e.lease_expires_at
+              else now() + cast(:leaseMs as double precision) * interval '1 millisecond'
             end
        from before
       where e.id = before.id and e.state = any(:sources)
@@ -115,19 +83,48 @@ export async function endExecution(
   return row;
 }
 
-/** Marks that somebody wants it stopped, and says who holds it; ended executions stay as they are. */
+/** Marks that somebody wants it stopped, and says whether an executor holds it; ended executions stay as they are. */
 export async function requestCancel(
   db: Queryable,
   executionId: string,
-): Promise<{ state: ExecutionState; attempt: number; held: boolean; first: boolean } | undefined> {
-  const [row] = await db.query<{ state: ExecutionState; attempt: number; held: boolean; first: boolean }>(
-    `with before as (select id, cancel_requested from execution where id = :executionId for update)
-     update execution e set cancel_requested = true
-       from before
-      where e.id = before.id and e.state <> all (array['COMPLETED', 'FAILED', 'KILLED'])
-     returning e.state, e.attempt, not before.cancel_requested as first,
-               coalesce(e.executor_id <> '' and e.lease_expires_at > now(), false) as held`,
+): Promise<{ state: ExecutionState; attempt: number; held: boolean } | undefined> {
+  const [row] = await db.query<{ state: ExecutionState; attempt: number; held: boolean }>(
+    `update execution set cancel_requested = true
+      where id = :executionId and state <> all (array['COMPLETED', 'FAILED', 'KILLED'])
+     returning state, attempt, coalesce(executor_id <> '' and lease_expires_at > now(), false) as held`,
     { executionId },
+  );
+  return row;
+}
+
+/** Moves an execution on somebody's request, two log positions; undefined when its state forbids it. */
+export async function requestMove(
+  db: Queryable,
+  move: { executionId: string; to: "PAUSING" | "RESUMING" },
+): Promise<ExecutionRow | undefined> {
+  const [row] = await db.query<ExecutionRow>(
+    `update execution set state = :to, last_event_number = last_event_number + 2
+      where id = :executionId and state = any(:sources)
+     returning *`,
+    { ...move, sources: sourcesOf(move.to) },
+  );
+  return row;
+}
+
+/**
+ * Takes a requested move back because the executor refused it, one log position; undefined when the fence or the state
+ * forbids it.
+ */
+export async function takeMoveBack(
+  db: Queryable,
+  { executionId, attempt, epoch }: Fence,
+  move: { from: "PAUSING"; to: "RUNNING" } | { from: "RESUMING"; to: "PAUSED" },
+): Promise<ExecutionRow | undefined> {
+  const [row] = await db.query<ExecutionRow>(
+    `update execution set state = :to, last_event_number = last_event_number + 1
+      where id = :executionId and attempt = :attempt and epoch = :epoch and state = any(:sources)
+     returning *`,
+    { executionId, attempt, epoch, to: move.to, sources: sourcesOf(move.to).filter((from) => from === move.from) },
   );
   return row;
 }

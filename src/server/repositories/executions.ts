@@ -1,6 +1,7 @@
 // Executions as such: made, found, listed, deleted. execution-leases.ts and execution-reports.ts change their state.
 import type { ExecutionState } from "../../core/execution-state.js";
-import type { Queryable } from "../database/database.js";
+import { isDatabase, type Queryable } from "../database/database.js";
+import { createSharedReads, oncePerDatabase } from "../database/shared-reads.js";
 import { visibleTo } from "./access.js";
 
 export interface FailureRecord {
@@ -34,6 +35,8 @@ export interface ExecutionRow {
   planDigest: string;
   lastEventNumber: bigint;
   lastSequence: bigint;
+  /** Number of Attach streams so far. */
+  attachment: bigint;
   executorId: string;
   leaseExpiresAt: Date | null;
   cancelRequested: boolean;
@@ -86,10 +89,22 @@ export async function executionPlan(db: Queryable, executionId: string): Promise
   return row?.plan;
 }
 
-export async function executionById(db: Queryable, id: string): Promise<ExecutionRow | undefined> {
-  const [row] = await db.query<ExecutionRow>("select * from execution where id = :id", { id });
+/** One execution. Outside a transaction, those who ask at the same time share a statement and the row. */
+export function executionById(db: Queryable, id: string): Promise<ExecutionRow | undefined> {
+  return isDatabase(db) ? sharedExecutions(db)(id.toLowerCase()) : ownExecution(db, id);
+}
+
+async function ownExecution(tx: Queryable, id: string): Promise<ExecutionRow | undefined> {
+  const [row] = await tx.query<ExecutionRow>("select * from execution where id = :id", { id });
   return row;
 }
+
+const sharedExecutions = oncePerDatabase((db) =>
+  createSharedReads<string, ExecutionRow>({
+    read: (ids) => db.query("select * from execution where id = any(cast(:ids as uuid[]))", { ids }),
+    keyOf: ({ id }) => id,
+  }),
+);
 
 /** Newest first, before `beforeId` (ids sort by time). Only of workflows the subject may read. */
 export async function visibleExecutions(
@@ -152,7 +167,8 @@ export async function lockExecutions(db: Queryable, ids: string[]): Promise<Exec
   return db.query<ExecutionRow>("select * from execution where id = any(:ids) order by id for update", { ids });
 }
 
-/** Removes executions with everything that hangs on them. */
+/** Removes executions with everything that hangs on them; events have no foreign key that would do it. */
 export async function deleteExecutions(db: Queryable, ids: string[]): Promise<void> {
+  await db.query("delete from execution_event where execution_id = any(cast(:ids as uuid[]))", { ids });
   await db.query("delete from execution where id = any(:ids)", { ids });
 }

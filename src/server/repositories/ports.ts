@@ -28,10 +28,9 @@ export interface ConsoleRow {
   byteCount: bigint;
 }
 
-/** Registers ports, replacing earlier registrations of the same ports. At most one row per port. */
-export async function upsertPorts(db: Queryable, ports: Omit<PortRow, "registeredAt">[]): Promise<void> {
-  await db.query(
-    `insert into port_result (execution_id, global_port_id, operator_id, layer, port_id, internal, input, uri,
+/** Registers ports, replacing earlier registrations of the same ports; takes `portParams`. At most one row per port. */
+export const UPSERT_PORTS = `
+    insert into port_result (execution_id, global_port_id, operator_id, layer, port_id, internal, input, uri,
                               row_count, byte_count, schema, subdag_hash, viewed, attempt)
      select * from jsonb_to_recordset(cast(:ports as jsonb)) as p
        (execution_id uuid, global_port_id text, operator_id text, layer text, port_id integer, internal boolean,
@@ -40,28 +39,31 @@ export async function upsertPorts(db: Queryable, ports: Omit<PortRow, "registere
      on conflict (execution_id, global_port_id) do update
        set uri = excluded.uri, row_count = excluded.row_count, byte_count = excluded.byte_count,
            schema = excluded.schema, subdag_hash = excluded.subdag_hash, viewed = excluded.viewed,
-           attempt = excluded.attempt, registered_at = now()`,
-    {
-      ports: JSON.stringify(
-        ports.map((p) => ({
-          execution_id: p.executionId,
-          global_port_id: p.globalPortId,
-          operator_id: p.operatorId,
-          layer: p.layer,
-          port_id: p.portId,
-          internal: p.internal,
-          input: p.input,
-          uri: p.uri,
-          row_count: p.rowCount.toString(),
-          byte_count: p.byteCount.toString(),
-          schema: p.schema,
-          subdag_hash: p.subdagHash,
-          viewed: p.viewed,
-          attempt: p.attempt,
-        })),
-      ),
-    },
-  );
+           attempt = excluded.attempt, registered_at = now()`;
+
+export const portParams = (ports: Omit<PortRow, "registeredAt">[]) => ({
+  ports: JSON.stringify(
+    ports.map((p) => ({
+      execution_id: p.executionId,
+      global_port_id: p.globalPortId,
+      operator_id: p.operatorId,
+      layer: p.layer,
+      port_id: p.portId,
+      internal: p.internal,
+      input: p.input,
+      uri: p.uri,
+      row_count: p.rowCount.toString(),
+      byte_count: p.byteCount.toString(),
+      schema: p.schema,
+      subdag_hash: p.subdagHash,
+      viewed: p.viewed,
+      attempt: p.attempt,
+    })),
+  ),
+});
+
+export async function upsertPorts(db: Queryable, ports: Omit<PortRow, "registeredAt">[]): Promise<void> {
+  await db.query(UPSERT_PORTS, portParams(ports));
 }
 
 /** Registers console files, replacing earlier registrations of the same operator and worker. */

@@ -1,7 +1,6 @@
 // ExecutionService: what clients, executors and engines that proxy may ask about executions.
 import {
   CompleteExecutionResponse,
-  type ExecutionServiceServer,
   UpdateExecutionRequest,
   UpdateExecutionResponse,
 } from "../../contract/postern/v1/execution.js";
@@ -10,6 +9,7 @@ import { type ExecutionState, isTerminal } from "../../core/execution-state.js";
 import { FINGERPRINT_VERSION } from "../../core/fingerprint.js";
 import { computingUnitId, executionId, projectId, workflowId } from "../../core/ids.js";
 import { PLAN_FORMAT } from "../../core/plan.js";
+import type { ExecutionServer } from "../../rpc/executor-frame.js";
 import type { ServiceMethods } from "../../rpc/handlers.js";
 import { physicalPlanToWire } from "../../rpc/plan-codec.js";
 import { executionStateFromWire } from "../../rpc/state-codec.js";
@@ -20,12 +20,14 @@ import type { Database } from "../database/database.js";
 import { cancelExecution } from "../executions/cancel-execution.js";
 import { completeExecution } from "../executions/completion.js";
 import { deleteExecutionsOf } from "../executions/delete-executions.js";
-import { followEvents } from "../executions/event-feed.js";
+import type { EventFeed } from "../executions/event-feed.js";
 import { storedPlan } from "../executions/execution-plan.js";
 import { executionToWire, statisticsInPlanOrder } from "../executions/execution-wire.js";
-import { type ExecutorSessionDeps, PROTOCOL_VERSION, runExecutorSession } from "../executions/executor-session.js";
+import { type Asked, pauseExecution, resumeExecution } from "../executions/executor-commands.js";
+import { type ExecutorSessionDeps, runExecutorSession } from "../executions/executor-session.js";
 import { type PrepareDeps, prepareExecution } from "../executions/prepare-execution.js";
 import { runServeSession, type ServeSessionDeps } from "../executions/serve-session.js";
+import { PROTOCOL_VERSION } from "../executions/take-lease.js";
 import { applyUpdate, type UpdateDeps } from "../executions/update-execution.js";
 import { cutPage, nameAfter } from "../page-tokens.js";
 import {
@@ -39,19 +41,24 @@ import { operatorStatistics } from "../repositories/operator-statistics.js";
 import { freeText, pageSize, present } from "../request-fields.js";
 import { replayable, storedReply } from "../request-replies.js";
 
-interface Deps extends PrepareDeps, ExecutorSessionDeps, ServeSessionDeps, UpdateDeps {
+interface Deps extends PrepareDeps, Omit<ExecutorSessionDeps, keyof StreamDeps>, ServeSessionDeps, UpdateDeps {
+  /** What attached executors use, their own database connections among it. */
+  streams: StreamDeps;
+  feed: EventFeed;
   release: string;
   maxMessageBytes: number;
 }
 
-export function executionService(deps: Deps): ServiceMethods<ExecutionServiceServer, CallContext> {
+type StreamDeps = Pick<ExecutorSessionDeps, "db" | "attention" | "committer" | "planOf">;
+
+export function executionService(deps: Deps): ServiceMethods<ExecutionServer, CallContext> {
   const { db } = deps;
   return {
     prepareExecution: (request, { caller, signal }) => prepareExecution(deps, request, caller, signal),
 
     async attach(stream, context) {
       if (context.caller.kind !== "execution") throw forbidden("Attach needs an execution token.");
-      await runExecutorSession(deps, stream, context.caller, context);
+      await runExecutorSession({ ...deps, ...deps.streams }, stream, context.caller, context);
     },
 
     async serve(stream, context) {
@@ -85,7 +92,7 @@ export function executionService(deps: Deps): ServiceMethods<ExecutionServiceSer
       return { execution: executionToWire(await requireLatest(deps, caller, request)) };
     },
 
-    async *watchExecution(request, { caller, signal }) {
+    async *watchExecution(request, { caller, signal, authenticateAgain }) {
       const row = await readableExecution(db, caller, request.executionId);
       let after = request.after;
       if (after === undefined) {
@@ -104,7 +111,11 @@ export function executionService(deps: Deps): ServiceMethods<ExecutionServiceSer
           `The log of execution "${row.id}" ends at ${row.lastEventNumber}; it cannot be followed from ${after}.`,
         );
       }
-      yield* followEvents(deps, row.id, after, signal);
+      const requireRight = async () => {
+        await authenticateAgain();
+        await readableExecution(db, caller, row.id);
+      };
+      yield* deps.feed.follow({ executionId: row.id, after, pastEnd: row.lastEventNumber, requireRight }, signal);
     },
 
     async updateExecution(request, { caller }) {
@@ -115,6 +126,7 @@ export function executionService(deps: Deps): ServiceMethods<ExecutionServiceSer
         execution: executionToWire(await applyUpdate(deps, tx, request, row, caller)),
       }));
       deps.hints.executionChanged(row.id);
+      if (request.state !== 0) deps.hints.executorConcerned(row.id);
       return reply;
     },
 
@@ -126,10 +138,18 @@ export function executionService(deps: Deps): ServiceMethods<ExecutionServiceSer
     },
 
     async cancelExecution(request, { caller }) {
-      const row = await writableExecution(db, caller, request.executionId);
-      const reason = freeText(request.reason, "reason", 500);
-      await cancelExecution(deps, { executionId: row.id, reason, requestedBy: requireUser(caller).subject });
-      return { execution: executionToWire((await executionById(db, row.id)) ?? row) };
+      const row = await cancelExecution(deps, { ...(await asked(db, caller, request)), force: request.force });
+      return { execution: executionToWire(row) };
+    },
+
+    async pauseExecution(request, { caller }) {
+      const row = await pauseExecution(deps, await asked(db, caller, request));
+      return { execution: executionToWire(row) };
+    },
+
+    async resumeExecution(request, { caller }) {
+      const row = await resumeExecution(deps, await asked(db, caller, request));
+      return { execution: executionToWire(row) };
     },
 
     async deleteExecutions(request, { caller }) {
@@ -167,6 +187,13 @@ export function executionService(deps: Deps): ServiceMethods<ExecutionServiceSer
       };
     },
   };
+}
+
+/** What a user who may act on an execution asks of it. */
+async function asked(db: Database, caller: Caller, request: { executionId: string; reason: string }): Promise<Asked> {
+  const { id } = await writableExecution(db, caller, request.executionId);
+  const reason = freeText(request.reason, "reason", 500);
+  return { executionId: id, reason, requestedBy: requireUser(caller).subject };
 }
 
 const updateCall = (request: UpdateExecutionRequest, caller: Caller, row: ExecutionRow) => ({
