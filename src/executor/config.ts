@@ -9,7 +9,8 @@ import type { ServerAddress } from "../rpc/channel.js";
 const LOG_LEVELS = ["trace", "debug", "info", "warn", "error", "fatal", "silent"] as const;
 
 export interface ExecutorConfig {
-  server: ServerAddress;
+  /** Tried in turn. */
+  servers: ServerAddress[];
   /** The serve token; the execution token when there is a spec file. */
   tokenFile: string;
   /** An ExecutionSpec as proto3 JSON: run that one and end. Undefined: serve the computing unit. */
@@ -24,6 +25,12 @@ export interface ExecutorConfig {
   memoryLimitMb: number;
   /** For all executions together. */
   threads: number;
+  /** Room for events that wait for a server, on disk below the work directory; 0 for none. */
+  spillMb: number;
+  /** How long user code may go on after a cancel before it is killed, in milliseconds. */
+  cancelGraceMs: number;
+  /** Told to the server. */
+  labels: Record<string, string>;
   /** Name or path of the Python interpreter. */
   python: string;
   /** `required`: refuse Python user code on a host that isolates nothing. */
@@ -42,7 +49,7 @@ export function readExecutorConfig(variables: NodeJS.ProcessEnv = process.env): 
     throw invalid(`Mutual TLS takes both: ${certFile ? "POSTERN_TLS_KEY_FILE" : "POSTERN_TLS_CERT_FILE"} is not set.`);
   const tls = caFile || certFile ? { caFile, certFile, keyFile } : undefined;
   return {
-    server: { address: serverAddress(env.text("POSTERN_SERVER")), tls },
+    servers: serverAddresses(env.text("POSTERN_SERVER")).map((address) => ({ address, tls })),
     tokenFile: env.secretFile("POSTERN_TOKEN_FILE"),
     specFile: env.optionalFile("POSTERN_SPEC_FILE"),
     executorId: executorId(env.text("POSTERN_EXECUTOR_ID", `executor-${randomUUID()}`)),
@@ -50,6 +57,9 @@ export function readExecutorConfig(variables: NodeJS.ProcessEnv = process.env): 
     workDirectory: env.optionalText("POSTERN_WORK_DIR"),
     memoryLimitMb: env.integer("POSTERN_MEMORY_LIMIT_MB", { defaultTo: 1_024, min: 64 }),
     threads: env.integer("POSTERN_THREADS", { defaultTo: availableParallelism(), min: 1, max: 1_024 }),
+    spillMb: env.integer("POSTERN_SPILL_MB", { defaultTo: 0, min: 0, max: 1_000_000 }),
+    cancelGraceMs: env.integer("POSTERN_CANCEL_GRACE_MS", { defaultTo: 5_000, min: 0, max: 3_600_000 }),
+    labels: labels(env.text("POSTERN_LABELS", "")),
     python: env.text("POSTERN_PYTHON", "python3"),
     sandbox: env.oneOf("POSTERN_SANDBOX", ["best-effort", "required"], "best-effort"),
     path: env.optionalText("PATH"),
@@ -57,9 +67,21 @@ export function readExecutorConfig(variables: NodeJS.ProcessEnv = process.env): 
   };
 }
 
-function serverAddress(text: string): string {
-  if (/^[^\s/]+:\d{1,5}$/.test(text)) return text;
-  throw invalid(`POSTERN_SERVER is ${JSON.stringify(text)}: it must be host:port, as in 127.0.0.1:7700.`);
+/** Several are separated by commas. */
+function serverAddresses(text: string): string[] {
+  const addresses = text.split(",").map((one) => one.trim());
+  if (addresses.every((one) => /^[^\s/,]+:\d{1,5}$/.test(one))) return addresses;
+  const wanted = "it must be host:port, as in 127.0.0.1:7700, or several with commas between";
+  throw invalid(`POSTERN_SERVER is ${JSON.stringify(text)}: ${wanted}.`);
+}
+
+function labels(text: string): Record<string, string> {
+  const entries = text === "" ? [] : text.split(",").map((one) => one.trim().split("="));
+  if (entries.every(([name, value, ...more]) => isName(name ?? "") && value !== undefined && more.length === 0))
+    return Object.fromEntries(entries);
+  throw invalid(
+    `POSTERN_LABELS is ${JSON.stringify(text.slice(0, 100))}: it must be name=value pairs with commas between, as in zone=a,gpu=no.`,
+  );
 }
 
 function executorId(text: string): string {

@@ -2,19 +2,29 @@
 import { mkdir, mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { ExecutionServiceClient, ExecutionSpec, ExecutionState } from "../contract/postern/v1/execution.js";
-import { type AppError, invalid } from "../core/app-error.js";
+import { ExecutionSpec, ExecutionState } from "../contract/postern/v1/execution.js";
+import { UserFunction_Language } from "../contract/postern/v1/plan.js";
+import { AppError, invalid } from "../core/app-error.js";
+import { connectExecutor } from "../executor-session/connect.js";
+import { isFinal } from "../executor-session/live-stream.js";
+import type { ExecutorConnection, ExecutorSession } from "../executor-session/session-api.js";
 import { readSecretFile } from "../process/env.js";
 import { createLogger, type Logger } from "../process/log.js";
+import { release } from "../process/release.js";
 import { createShutdown } from "../process/shutdown.js";
-import { bearer, channelCredentials, openDuplex, STREAM_CHANNEL_OPTIONS } from "../rpc/channel.js";
 import { type ExecutorConfig, readExecutorConfig } from "./config.js";
-import { serve } from "./stream/serve.js";
-import { runExecution, type SessionDeps } from "./stream/session.js";
+import { type RunSessionDeps, runSession } from "./run-session.js";
 import { findUserCodeHost } from "./user-code/host.js";
 
 /** How long running executions may go on after SIGTERM, in milliseconds. */
 const GRACE_MS = 20_000;
+
+const SOFTWARE = `postern-executor/${release()}`;
+
+const LANGUAGES = {
+  python: UserFunction_Language.LANGUAGE_PYTHON,
+  javascript: UserFunction_Language.LANGUAGE_JAVASCRIPT,
+} as const;
 
 /** What the process ends with; scripts may rely on it. */
 export const EXIT = { done: 0, fault: 1, misconfigured: 2, refused: 3, notCompleted: 4 } as const;
@@ -51,37 +61,43 @@ async function runUntilStopped(
     memoryBytes: Math.max(128, Math.floor(config.memoryLimitMb / 2 / config.slots)) * 1024 * 1024,
     log,
   });
-  const client = new ExecutionServiceClient(
-    config.server.address,
-    channelCredentials(config.server),
-    STREAM_CHANNEL_OPTIONS,
-  );
-  const sessionDeps: SessionDeps = {
-    openAttach: (token) => openDuplex(client.attach(bearer(token))),
+  const connection = connectExecutor({
+    servers: config.servers,
     executorId: config.executorId,
+    software: SOFTWARE,
+    sandboxLayers: host.layers,
+    languages: host.languages.map((language) => LANGUAGES[language]),
+    labels: config.labels,
+    spill:
+      config.spillMb > 0
+        ? { directory: join(workDirectory, "outbox"), maxBytes: config.spillMb * 1024 * 1024 }
+        : undefined,
+    log,
+  });
+  const deps: RunSessionDeps = {
     host,
     memoryLimitMb: Math.max(64, Math.floor(config.memoryLimitMb / config.slots)),
     threads: Math.max(1, Math.floor(config.threads / config.slots)),
     workDirectory,
+    cancelGraceMs: config.cancelGraceMs,
     log,
   };
   const readToken = () => readSecretFile("POSTERN_TOKEN_FILE", config.tokenFile);
   try {
-    if (config.specFile !== undefined) return await runSpecFile(sessionDeps, config.specFile, readToken(), stop);
-    const end = await serve(
+    if (config.specFile !== undefined) return await runSpecFile(deps, connection, config.specFile, readToken(), stop);
+    const end = await connection.serve(
       {
-        ...sessionDeps,
-        openServe: (token) => openDuplex(client.serve(bearer(token))),
         readToken,
         slots: config.slots,
-        onWelcome: sayReadyOnce(config.executorId),
         graceMs: GRACE_MS,
+        onWelcome: sayReadyOnce(config.executorId),
+        run: (session) => runSession(deps, session),
       },
       stop,
     );
     return end.kind === "refused" ? tellRefusal(end.error) : EXIT.done;
   } finally {
-    client.close();
+    await connection.close();
   }
 }
 
@@ -101,29 +117,48 @@ function tellRefusal(error: AppError): number {
 }
 
 /** The single mode: one execution, prepared by whoever started this process. */
-async function runSpecFile(deps: SessionDeps, file: string, token: string, stop: AbortSignal): Promise<number> {
+async function runSpecFile(
+  deps: RunSessionDeps,
+  connection: ExecutorConnection,
+  file: string,
+  token: string,
+  stop: AbortSignal,
+): Promise<number> {
   const spec = await readSpec(file);
-  const leave = new AbortController();
+  let session: ExecutorSession;
+  try {
+    session = await connection.attach({ spec, token });
+  } catch (error) {
+    if (error instanceof AppError) return tellEnd(error);
+    throw error;
+  }
+  const leave = () => void session.leave("the executor stops");
   let timer: NodeJS.Timeout | undefined;
   const onStop = () => {
-    timer = setTimeout(() => leave.abort(new Error("the executor stops")), GRACE_MS);
+    timer = setTimeout(leave, GRACE_MS);
   };
   if (stop.aborted) onStop();
   else stop.addEventListener("abort", onStop, { once: true });
-  const end = await runExecution(deps, { spec, token }, leave.signal);
-  clearTimeout(timer);
-  stop.removeEventListener("abort", onStop);
-  switch (end.kind) {
-    case "reported":
-      return end.state === ExecutionState.EXECUTION_STATE_COMPLETED ? EXIT.done : EXIT.notCompleted;
-    case "refused":
-      return tellRefusal(end.error);
-    case "lost":
-      process.stderr.write("The server could not be reached for so long that the execution is lost; run it again.\n");
-      return EXIT.fault;
-    case "left":
-      return EXIT.fault;
+  try {
+    await session.complete(await runSession(deps, session));
+  } catch (error) {
+    if (!session.signal.aborted) throw error; // else the end below tells why
+  } finally {
+    clearTimeout(timer);
+    stop.removeEventListener("abort", onStop);
   }
+  const end = await session.ended;
+  if (end.kind === "left") return EXIT.fault;
+  if (end.kind !== "reported") return tellEnd(end.error);
+  return end.state === ExecutionState.EXECUTION_STATE_COMPLETED ? EXIT.done : EXIT.notCompleted;
+}
+
+/** Why there is no report: refused for good, or no server to be reached. */
+function tellEnd(error: AppError): number {
+  const isRefusal: boolean = isFinal(error);
+  if (isRefusal) return tellRefusal(error);
+  process.stderr.write(`${error.message}\n`);
+  return EXIT.fault;
 }
 
 async function readSpec(file: string): Promise<ExecutionSpec> {

@@ -201,13 +201,24 @@ describe("the executor's configuration", () => {
       sandbox: "best-effort",
       logLevel: "info",
     });
-    expect(config.server).to.deep.equal({ address: "127.0.0.1:7700", tls: undefined });
+    expect(config).to.include({ spillMb: 0, cancelGraceMs: 5_000 });
+    expect(config.servers).to.deep.equal([{ address: "127.0.0.1:7700", tls: undefined }]);
+    expect(config.labels).to.deep.equal({});
     expect(config.executorId).to.match(/^executor-/);
+  });
+
+  it("takes several servers, and labels", () => {
+    const env = { ...variables(), POSTERN_SERVER: "a:1, b:2", POSTERN_LABELS: "zone=a,gpu=no" };
+    const config = readExecutorConfig(env);
+    expect(config.servers.map(({ address }) => address)).to.deep.equal(["a:1", "b:2"]);
+    expect(config.labels).to.deep.equal({ zone: "a", gpu: "no" });
   });
 
   const wrong: [string, NodeJS.ProcessEnv, RegExp][] = [
     ["no server", { POSTERN_SERVER: "" }, /POSTERN_SERVER is not set/],
     ["a server without a port", { POSTERN_SERVER: "somewhere" }, /POSTERN_SERVER is "somewhere"/],
+    ["an empty place among the servers", { POSTERN_SERVER: "a:1,,b:2" }, /POSTERN_SERVER is "a:1,,b:2"/],
+    ["labels that are no pairs", { POSTERN_LABELS: "zone" }, /POSTERN_LABELS is "zone".*zone=a,gpu=no/],
     ["no token file", { POSTERN_TOKEN_FILE: "" }, /POSTERN_TOKEN_FILE is not set/],
     ["a token file that is not there", { POSTERN_TOKEN_FILE: "/nowhere" }, /POSTERN_TOKEN_FILE names \/nowhere/],
     ["slots that are no number", { POSTERN_SLOTS: "many" }, /POSTERN_SLOTS is "many"/],

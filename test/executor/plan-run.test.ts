@@ -1,6 +1,6 @@
-import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { pathToFileURL } from "node:url";
+import { fileURLToPath, pathToFileURL } from "node:url";
 import { expect } from "chai";
 import { RunState } from "../../src/contract/postern/v1/execution.js";
 import { portKeyToWire } from "../../src/rpc/plan-codec.js";
@@ -167,6 +167,18 @@ describe("running a plan", () => {
     const spec = { alreadyMaterialized: [{ ...kept, byteCount: kept.byteCount + 1n }], attempt: 2 };
     const second = await ran(plan, { ...options, resultPrefix: `${pathToFileURL(results).href}/2/`, spec });
     expect(second.manifest.ports).to.have.length(1);
+  });
+
+  it("computes again what an earlier try has left and somebody has removed since", async () => {
+    const plan = planOf([{ ...scan("customers", CUSTOMERS, customers()), materialized: true }], []);
+    const first = await ran(plan, options);
+    const kept = first.manifest.ports[0]!;
+    rmSync(fileURLToPath(kept.uri));
+    const spec = { alreadyMaterialized: [kept], attempt: 2 };
+    const second = await ran(plan, { ...options, resultPrefix: `${pathToFileURL(results).href}/2/`, spec });
+    expect(second.state).to.equal("COMPLETED");
+    expect(second.manifest.ports).to.have.length(1);
+    expect(await rowsOf(second.fileOf("customers"))).to.have.length(5);
   });
 
   it("unites the rows of several links that enter one port", async () => {

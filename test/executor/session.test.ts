@@ -2,39 +2,53 @@ import { existsSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { expect } from "chai";
-import { SignJWT } from "jose";
 import { CommandKind, ExecutionState } from "../../src/contract/postern/v1/execution.js";
 import { AppError } from "../../src/core/app-error.js";
 import type { PhysicalPlan } from "../../src/core/plan.js";
-import { runExecution, type SessionDeps } from "../../src/executor/stream/session.js";
+import { type RunSessionDeps, runSession } from "../../src/executor/run-session.js";
+import { type ConnectOptions, connectExecutor, type ExecutorConnection } from "../../src/executor-session/connect.js";
+import type { ExecutorSession, SessionEnd } from "../../src/executor-session/session-api.js";
 import { type FakeServer, type FakeServerOptions, startFakeServer } from "../support/fake-server.js";
 import { columns, planOf, query, scan, specOf, userFunction } from "../support/physical-plans.js";
 import { scratch, silent, thisHost } from "../support/plan-runs.js";
+import { rejection } from "../support/rejection.js";
 
 const N = columns("n:long");
 
 describe("an execution and its server", () => {
   let place: ReturnType<typeof scratch>;
   let server: FakeServer;
-  let leave: AbortController;
+  let connection: ExecutorConnection;
+  let session: ExecutorSession;
   beforeEach(() => {
     place = scratch();
-    leave = new AbortController();
   });
   afterEach(async () => {
+    await connection.close();
     await server.close();
     place.remove();
   });
 
-  async function deps(options: FakeServerOptions = {}, more: Partial<SessionDeps> = {}): Promise<SessionDeps> {
+  async function deps(
+    options: FakeServerOptions = {},
+    more: Partial<RunSessionDeps & Pick<ConnectOptions, "outbox">> = {},
+  ): Promise<RunSessionDeps> {
     server = await startFakeServer(options);
-    return {
-      openAttach: server.client().openAttach,
+    const host = await thisHost();
+    connection = connectExecutor({
+      servers: [server],
       executorId: "executor-1",
-      host: await thisHost(),
+      software: "test/1",
+      sandboxLayers: host.layers,
+      outbox: more.outbox,
+      thread: false,
+    });
+    return {
+      host,
       memoryLimitMb: 256,
       threads: 1,
       workDirectory: join(place.directory, "work"),
+      cancelGraceMs: 0,
       log: silent,
       ...more,
     };
@@ -74,17 +88,22 @@ describe("an execution and its server", () => {
       ],
       ["numbers>loop"],
     );
-  const start = (
-    sessionDeps: SessionDeps,
+  async function start(
+    runDeps: RunSessionDeps,
     plan: PhysicalPlan,
     token = "token",
     more: Parameters<typeof specOf>[2] = {},
-  ) =>
-    runExecution(
-      sessionDeps,
-      { spec: specOf(plan, `${pathToFileURL(join(place.directory, "results")).href}/1/`, more), token },
-      leave.signal,
+  ): Promise<SessionEnd> {
+    const spec = specOf(plan, `${pathToFileURL(join(place.directory, "results")).href}/1/`, more);
+    session = await connection.attach({ spec, token });
+    await runSession(runDeps, session).then(
+      (manifest) => session.complete(manifest),
+      (error: unknown) => {
+        if (!session.signal.aborted) throw error;
+      },
     );
+    return session.ended;
+  }
   /** What every good end has in common: numbered without a hole, each event once, one matching manifest. */
   function expectWholeStory(): void {
     expect(server.violations).to.deep.equal([]);
@@ -152,17 +171,119 @@ describe("an execution and its server", () => {
     });
   });
 
-  it("says honestly that it cannot pause", async () => {
-    const running = start(await deps(), endless());
+  it("lets user code end its batch when it is cancelled, and kills it when it is killed", async () => {
+    const runDeps = await deps({}, { cancelGraceMs: 60_000 });
+    const slow = userFunction(
+      "slow",
+      "javascript",
+      N,
+      "function processTuple(t) { const end = Date.now() + 300; while (Date.now() < end); console.log('did', t.n); return t; }",
+      N,
+    );
+    const running = start(runDeps, planOf([numbers(3), { ...slow, materialized: true }], ["numbers>slow"]));
+    await server.until("a line", () => server.events.some((e) => e.kind?.$case === "consoleMessage"));
+    server.command(CommandKind.COMMAND_KIND_CANCEL);
+    expect(await running).to.deep.equal({ kind: "reported", state: ExecutionState.EXECUTION_STATE_KILLED });
+    const lines = server.events.filter((e) => e.kind?.$case === "consoleMessage");
+    expect(lines, "the batch was ended").to.have.length(3);
+  });
+
+  it("kills user code at once when it is killed, however long the grace of a cancel", async () => {
+    const running = start(await deps({}, { cancelGraceMs: 60_000 }), endless());
+    await server.until("the loop to run", () => server.events.length > 3);
+    server.command(CommandKind.COMMAND_KIND_CANCEL);
+    server.command(CommandKind.COMMAND_KIND_KILL);
+    expect(await running).to.deep.equal({ kind: "reported", state: ExecutionState.EXECUTION_STATE_KILLED });
+  });
+
+  const states = () =>
+    server.events.flatMap((e) =>
+      e.kind?.$case === "executionState" ? [ExecutionState[e.kind.value.state]!.slice(16)] : [],
+    );
+  /** Three batches of user code, of a little time each. */
+  const inBatches = () => {
+    const work =
+      "function processTuple(t) { if (t.n % 100 === 0) { const end = Date.now() + 5; while (Date.now() < end); } return t; }";
+    const slow = { ...userFunction("slow", "javascript", N, work, N), materialized: true };
+    return planOf([numbers(6_000), slow], ["numbers>slow"]);
+  };
+
+  it("rests between batches of user code while it is paused, and goes on where it was", async () => {
+    const running = start(await deps(), inBatches());
     await server.until("the loop to run", () => server.events.length > 3);
     server.command(CommandKind.COMMAND_KIND_PAUSE);
-    await server.until("the answer", () => server.said.length > 0);
-    expect(server.said[0]).to.deep.equal({
-      $case: "commandAck",
-      value: { commandId: "command-COMMAND_KIND_PAUSE", refused: "not supported by this executor" },
-    });
-    server.command(CommandKind.COMMAND_KIND_KILL);
+    await server.until("it to rest", () => states().includes("PAUSED"));
+    const before = server.events.length;
+    await new Promise((resolve) => setTimeout(resolve, 400));
+    expect(server.events.length, "events while it rests").to.equal(before);
+    server.command(CommandKind.COMMAND_KIND_RESUME);
+    expect(await running).to.deep.equal({ kind: "reported", state: ExecutionState.EXECUTION_STATE_COMPLETED });
+    expect(states()).to.deep.equal(["RUNNING", "PAUSED", "RUNNING", "COMPLETING"]);
+    expect(server.manifests[0]?.ports[0]?.rowCount).to.equal(6_000n);
+    expectWholeStory();
+  });
+
+  it("rests between two steps", async () => {
+    const ids = Array.from({ length: 40 }, (_, i) => `q${i}`);
+    const steps = ids.map((id) => ({ ...query(id, "filter", [N], "select n + 1 from input0", N), materialized: true }));
+    const plan = planOf([numbers(10), ...steps], ["numbers>q0", ...ids.slice(1).map((id, i) => `q${i}>${id}`)]);
+    const running = start(await deps(), plan);
+    await server.until("a step", () => server.events.length > 3);
+    server.command(CommandKind.COMMAND_KIND_PAUSE);
+    await server.until("it to rest", () => states().includes("PAUSED"));
+    server.command(CommandKind.COMMAND_KIND_RESUME);
     await running;
+    expect(states()).to.deep.equal(["RUNNING", "PAUSED", "RUNNING", "COMPLETING"]);
+    expectWholeStory();
+  });
+
+  it("is KILLED by a cancel while it rests", async () => {
+    const running = start(await deps({}, { cancelGraceMs: 60_000 }), inBatches());
+    await server.until("the loop to run", () => server.events.length > 3);
+    server.command(CommandKind.COMMAND_KIND_PAUSE);
+    await server.until("it to rest", () => states().includes("PAUSED"));
+    server.command(CommandKind.COMMAND_KIND_CANCEL);
+    expect(await running).to.deep.equal({ kind: "reported", state: ExecutionState.EXECUTION_STATE_KILLED });
+    expect(states()).to.deep.equal(["RUNNING", "PAUSED"]);
+  });
+
+  it("hears a command that came before the run began", async () => {
+    const runDeps = await deps();
+    const spec = specOf(inBatches(), `${pathToFileURL(join(place.directory, "results")).href}/1/`);
+    session = await connection.attach({ spec, token: "token" });
+    server.command(CommandKind.COMMAND_KIND_CANCEL);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    await session.complete(await runSession(runDeps, session));
+    expect(await session.ended).to.deep.equal({ kind: "reported", state: ExecutionState.EXECUTION_STATE_KILLED });
+    expect(server.said.filter((f) => f.$case === "commandAck")).to.have.length(1);
+    expect(server.manifests[0]?.ports).to.deep.equal([]);
+  });
+
+  it("counts the lines it left out for want of room, and tells of the gap", async () => {
+    let isOpen = false;
+    const runDeps = await deps(
+      { fateOf: () => (isOpen ? "apply" : "drop"), leaseMs: 60_000 },
+      { outbox: { events: 40 } },
+    );
+    const many = "function processTuple(t) { console.log('row', t.n); return t; }";
+    const plan = planOf(
+      [numbers(200), { ...userFunction("lines", "javascript", N, many, N), materialized: true }],
+      ["numbers>lines"],
+    );
+    const running = start(runDeps, plan);
+    await server.until("a batch", () => server.faults > 0);
+    await new Promise((resolve) => setTimeout(resolve, 1_000));
+    isOpen = true;
+    server.cut();
+    await running;
+    const lines = server.events.flatMap((e) => (e.kind?.$case === "consoleMessage" ? [e.kind.value.text] : []));
+    const said = lines.filter((text) => text.startsWith("row "));
+    const told = lines.flatMap((text) => /^([\d,]+) lines? dropped here/.exec(text)?.[1] ?? []);
+    const dropped = server.manifests[0]!.dropped!.consoleLines;
+    expect(dropped > 0n).to.equal(true);
+    expect(said.length + Number(dropped)).to.equal(200);
+    expect(told.reduce((sum, count) => sum + Number(count.replaceAll(",", "")), 0)).to.equal(Number(dropped));
+    expectWholeStory();
   });
 
   for (const reason of ["STALE_LEASE", "LEASE_HELD"])
@@ -178,88 +299,17 @@ describe("an execution and its server", () => {
       expect(readdirSync(join(place.directory, "work"))).to.deep.equal([]);
     });
 
-  it("attaches once more when an older stream of its own was still being stored", async () => {
-    const refusal = new AppError("precondition", "UNEXPECTED_SEQUENCE", "Another stream stored events; reconnect.");
-    const running = start(await deps({ onHello: (stream) => (stream === 2 ? refusal : undefined) }), endless());
-    await server.until("the loop to run", () => server.events.length > 3);
-    server.cut();
-    await server.until("a third hello", () => server.hellos.length === 3);
-    server.command(CommandKind.COMMAND_KIND_CANCEL);
-    await running;
-    expectWholeStory();
-  });
-
   it("does not begin to work before the server has taken it in", async () => {
     const refusal = new AppError("unauthenticated", "TOKEN_EXPIRED", "The token has run out.");
-    const end = await start(await deps({ onHello: () => refusal }), chatty());
-    expect(end.kind === "refused" && end.error.reason).to.equal("TOKEN_EXPIRED");
+    const error = await rejection(start(await deps({ onHello: () => refusal }), chatty()));
+    expect(error).to.include({ reason: "TOKEN_EXPIRED" });
     expect(existsSync(join(place.directory, "results"))).to.equal(false);
-  });
-
-  it("gives a server up that is silent for a lease, and attaches again", async () => {
-    const running = start(await deps({ leaseMs: 300, isDeaf: (stream) => stream === 1 }), endless(), "token", {
-      leaseMs: 300,
-    });
-    await server.until("a second hello", () => server.hellos.length === 2);
-    await server.until("heartbeats on the second stream", () => server.heartbeats > 6);
-    expect(server.hellos).to.have.length(2);
-    server.command(CommandKind.COMMAND_KIND_CANCEL);
-    expect((await running).kind).to.equal("reported");
-  });
-
-  it("gives a server up that answers heartbeats and acknowledges nothing, and loses nothing by it", async () => {
-    const options: FakeServerOptions = { leaseMs: 300, fateOf: () => (server.hellos.length === 1 ? "drop" : "apply") };
-    const running = start(await deps(options), endless());
-    await server.until("a second hello", () => server.hellos.length === 2);
-    await server.until("the events on the second stream", () => server.events.length > 3);
-    server.command(CommandKind.COMMAND_KIND_CANCEL);
-    await running;
-    expectWholeStory();
-  });
-
-  it("stops when no server answers for many leases", async () => {
-    const sessionDeps = await deps();
-    await server.close();
-    const end = await start(sessionDeps, endless(), "token", { leaseMs: 20 });
-    expect(end.kind).to.equal("lost");
-  });
-
-  it("attaches elsewhere when the server drains, with everything acknowledged before", async () => {
-    const running = start(await deps(), endless());
-    await server.until("the loop to run", () => server.events.length > 3);
-    server.send({ $case: "drain", value: { graceMs: 5_000 } });
-    await server.until("a second hello", () => server.hellos.length === 2);
-    server.command(CommandKind.COMMAND_KIND_CANCEL);
-    await running;
-    expectWholeStory();
-  });
-
-  it("asks for a fresh token before its own runs out, and uses it on the next stream", async () => {
-    const key = new TextEncoder().encode("a key only this test knows, long enough");
-    const jwt = (exp: number) =>
-      new SignJWT({})
-        .setProtectedHeader({ alg: "HS256" })
-        .setIssuedAt(Math.floor(Date.now() / 1000) - 100)
-        .setExpirationTime(exp)
-        .sign(key);
-    const old = await jwt(Math.floor(Date.now() / 1000) + 10);
-    const fresh = await jwt(Math.floor(Date.now() / 1000) + 600);
-    const running = start(await deps({ leaseMs: 300 }), endless(), old);
-    await server.until("the wish", () => server.said.some((f) => f.$case === "tokenRefresh"));
-    server.send({ $case: "tokenGrant", value: { token: fresh, expiresAt: undefined } });
-    server.command(CommandKind.COMMAND_KIND_PAUSE);
-    await server.until("the grant to have arrived", () => server.said.some((f) => f.$case === "commandAck"));
-    server.cut();
-    await server.until("a second hello", () => server.hellos.length === 2);
-    expect(server.tokens).to.deep.equal([old, fresh]);
-    server.command(CommandKind.COMMAND_KIND_CANCEL);
-    await running;
   });
 
   it("says goodbye when the executor cannot wait for its end", async () => {
     const running = start(await deps(), endless());
     await server.until("the loop to run", () => server.events.length > 3);
-    leave.abort(new Error("the executor stops"));
+    void session.leave("the executor stops");
     expect(await running).to.deep.equal({ kind: "left" });
     expect(server.said).to.deep.equal([{ $case: "goodbye", value: { reason: "the executor stops" } }]);
     expect(server.manifests).to.deep.equal([]);

@@ -10,6 +10,8 @@ export interface ConsoleBudget {
   untold(): number;
   /** The reader has been told. */
   told(): void;
+  /** True when a new second has begun in which nothing has been said: no line will tell of the gap soon. */
+  isQuiet(nowMs: number): boolean;
   /** Lines left out in all. */
   dropped(): number;
 }
@@ -43,6 +45,7 @@ export function consoleBudget(bytesPerSecond = CONSOLE_BYTES_PER_SECOND): Consol
     told: () => {
       untold = 0;
     },
+    isQuiet: (nowMs) => nowMs - windowStart >= 1000,
     dropped: () => dropped,
   };
 }

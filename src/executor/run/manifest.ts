@@ -7,7 +7,8 @@ import {
   type OperatorStatistics,
 } from "../../contract/postern/v1/execution.js";
 import type { ConsoleResult, PortResult } from "../../contract/postern/v1/port_registry.js";
-import { failureOf, failureToWire, type RunFailure } from "./failure.js";
+import { MANIFEST_BYTES, sizeOfManifest } from "../../executor-session/manifest-size.js";
+import { failureOf, failureToWire, RunFailure } from "./failure.js";
 
 /** How a run ended. */
 export type RunOutcome = { kind: "completed" } | { kind: "failed"; failure: RunFailure } | { kind: "stopped" };
@@ -37,9 +38,9 @@ const STATES = {
   stopped: ExecutionState.EXECUTION_STATE_KILLED,
 } as const;
 
-/** `last_sequence` is filled in when it is sent: only then is it known (session.ts). */
+/** `last_sequence` is filled in when it is sent: only then is it known (executor-session). */
 export function manifestOf(spec: ExecutionSpec, outcome: RunOutcome, products: RunProducts): Manifest {
-  return {
+  const manifest: Manifest = {
     executionId: spec.executionId,
     attempt: spec.attempt,
     state: STATES[outcome.kind],
@@ -54,7 +55,19 @@ export function manifestOf(spec: ExecutionSpec, outcome: RunOutcome, products: R
     lastSequence: 0n,
     dropped: products.dropped,
   };
+  return thatFits(manifest) ?? failedManifest(spec, TOO_LARGE, products.dropped);
 }
+
+/** First without the ports, which events have told already, then without the figures, which are in a file of the run. */
+const thatFits = (manifest: Manifest): Manifest | undefined =>
+  [manifest, { ...manifest, ports: [] }, { ...manifest, ports: [], statistics: [] }].find(
+    (one) => sizeOfManifest(one) <= MANIFEST_BYTES,
+  );
+
+const TOO_LARGE = new RunFailure(
+  "PLAN_INVALID",
+  "The report of the run is too large for one message: the plan has too many operators; cut the workflow in two.",
+);
 
 /** The report of a run that came to no manifest of its own. */
 export const failedManifest = (spec: ExecutionSpec, error: unknown, dropped: DroppedEvents): Manifest =>

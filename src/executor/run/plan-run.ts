@@ -21,6 +21,7 @@ import { type ObjectStore, openObjectStore } from "./object-store.js";
 import { createOperatorBoard } from "./operator-board.js";
 import { type RegionRunDeps, runRegion } from "./region-run.js";
 import type { Report } from "./report.js";
+import type { RunControl } from "./run-control.js";
 import { openRunPorts } from "./run-ports.js";
 import { createStatisticsLog } from "./statistics-log.js";
 
@@ -35,15 +36,14 @@ export interface PlanRunDeps {
   now: () => Date;
   elapsed: () => number;
   log: Logger;
-  /** Aborts when the execution is to be stopped. */
-  signal: AbortSignal;
+  control: RunControl;
 }
 
 const REGIONS_AT_ONCE = 2;
 
 /** Resolves with the manifest; rejects only when the outbox was closed, and then nobody waits for one. */
 export async function runPlan(deps: PlanRunDeps): Promise<Manifest> {
-  const { spec, report, signal } = deps;
+  const { spec, report, control } = deps;
   await report.executionState(ExecutionState.EXECUTION_STATE_RUNNING);
   let outcome: RunOutcome;
   let products = NOTHING;
@@ -51,12 +51,13 @@ export async function runPlan(deps: PlanRunDeps): Promise<Manifest> {
     const plan = checkedPlan(spec);
     const store = openObjectStore(spec.resultPrefix);
     await store.prepare();
-    throwIfStopped(signal);
+    throwIfStopped(control.stop);
     ({ outcome, products } = await runInStore(deps, plan, store));
   } catch (error) {
     outcome = outcomeOf(deps, error);
   }
-  report.finish();
+  await report.finish();
+  await control.finish();
   if (outcome.kind === "completed") await report.executionState(ExecutionState.EXECUTION_STATE_COMPLETING);
   return manifestOf(spec, outcome, { ...products, dropped: report.dropped() });
 }
@@ -101,7 +102,7 @@ async function runInStore(
   let products = NOTHING;
   try {
     engine = await engineFor(deps, plan, store, ports.readablePaths());
-    await runLevels({ ...deps, plan, engine, store, ports, board, consoleLog }, deps.signal);
+    await runLevels({ ...deps, plan, engine, store, ports, board, consoleLog });
   } catch (error) {
     outcome = outcomeOf(deps, error);
   } finally {
@@ -143,30 +144,32 @@ async function engineFor(
   });
 }
 
-async function runLevels(deps: RegionRunDeps, signal: AbortSignal): Promise<void> {
+async function runLevels(deps: RegionRunDeps): Promise<void> {
   const levels = [...new Set(deps.plan.regions.map((region) => region.level))].toSorted((a, b) => a - b);
   for (const level of levels)
     await runLevel(
       deps,
       deps.plan.regions.filter((region) => region.level === level),
-      signal,
     );
 }
 
 /** R1, R2. */
-async function runLevel(deps: RegionRunDeps, regions: Region[], signal: AbortSignal): Promise<void> {
+async function runLevel(deps: RegionRunDeps, regions: Region[]): Promise<void> {
+  const { control } = deps;
   const failed = new AbortController();
-  const stop = AbortSignal.any([signal, failed.signal]);
+  const stop = AbortSignal.any([control.stop, failed.signal]);
+  const kill = AbortSignal.any([control.kill, failed.signal]);
   const queue = [...regions];
   let first: unknown;
   const worker = async () => {
     for (let region = queue.shift(); region && !stop.aborted; region = queue.shift())
-      await runRegion(deps, region, stop).catch((error: unknown) => {
+      await runRegion(deps, region, { stop, kill }).catch((error: unknown) => {
         if (!failed.signal.aborted) first = error;
         failed.abort();
       });
   };
-  await Promise.all(Array.from({ length: REGIONS_AT_ONCE }, worker));
+  const width = Math.min(REGIONS_AT_ONCE, regions.length);
+  await Promise.all(Array.from({ length: width }, () => control.lane(worker)));
   if (first !== undefined) throw first;
-  throwIfStopped(signal);
+  throwIfStopped(control.stop);
 }

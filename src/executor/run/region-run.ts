@@ -15,6 +15,7 @@ import type { ObjectStore } from "./object-store.js";
 import type { OperatorBoard } from "./operator-board.js";
 import type { Report } from "./report.js";
 import { writePort } from "./result-writer.js";
+import type { RunControl, StopSignals } from "./run-control.js";
 import type { RunPorts } from "./run-ports.js";
 import { runUserFunction } from "./user-function.js";
 
@@ -27,14 +28,16 @@ export interface RegionRunDeps {
   report: Report;
   consoleLog: ConsoleLog;
   host: UserCodeHost;
+  control: Pick<RunControl, "stop" | "kill" | "lane" | "rest">;
   workDirectory: string;
   /** Milliseconds of a clock that only goes forward. */
   elapsed: () => number;
 }
 
 /** Computes what the region must write; rejects with RunFailure or RunStopped after telling whom it concerns. */
-export async function runRegion(deps: RegionRunDeps, region: Region, signal: AbortSignal): Promise<void> {
-  const { report, plan, ports, board } = deps;
+export async function runRegion(deps: RegionRunDeps, region: Region, signals: StopSignals): Promise<void> {
+  const { report, plan, ports, board, control } = deps;
+  await control.rest(signals.stop);
   const members = membersOf(plan, region);
   for (const port of materializedPorts(plan, region)) {
     const rows = ports.rowsOf(port.key);
@@ -49,7 +52,8 @@ export async function runRegion(deps: RegionRunDeps, region: Region, signal: Abo
     if (steps.length === 0) return;
     for (const member of members) if (computed.has(operatorKey(member))) await checkDataset(member);
     for (const [n, step] of steps.entries()) {
-      await runStep(deps, step, signal);
+      await control.rest(signals.stop);
+      await runStep(deps, step, signals);
       const later = new Set(steps.slice(n + 1).flatMap((other) => other.members));
       for (const key of step.members) if (!later.has(key)) await board.end(key, RunState.RUN_STATE_COMPLETED);
     }
@@ -95,8 +99,9 @@ async function tellEnd(deps: RegionRunDeps, region: Region, computed: Set<string
   await deps.report.regionState(region.id, stopped ? RunState.RUN_STATE_KILLED : RunState.RUN_STATE_FAILED);
 }
 
-async function runStep(deps: RegionRunDeps, step: Step, signal: AbortSignal): Promise<void> {
+async function runStep(deps: RegionRunDeps, step: Step, signals: StopSignals): Promise<void> {
   const { board, elapsed } = deps;
+  const signal = signals.stop;
   await board.begin(step.members);
   const startedAt = elapsed();
   try {
@@ -108,7 +113,7 @@ async function runStep(deps: RegionRunDeps, step: Step, signal: AbortSignal): Pr
         await runKeep(deps, step, signal, startedAt);
         break;
       case "call":
-        await runCall(deps, step, signal, startedAt);
+        await runCall(deps, step, signals, startedAt);
         break;
     }
     await dropTables(deps, step.drops, signal);
@@ -161,10 +166,10 @@ async function runKeep(
 async function runCall(
   deps: RegionRunDeps,
   step: Extract<Step, { kind: "call" }>,
-  signal: AbortSignal,
+  { stop, kill }: StopSignals,
   startedAt: number,
 ): Promise<void> {
-  const { board, elapsed, report, consoleLog } = deps;
+  const { board, elapsed, report, consoleLog, control } = deps;
   const { operatorId } = step.operator;
   const say = (level: "output" | "error" | "note", text: string) => {
     report.console(operatorId, LEVELS[level], text);
@@ -179,7 +184,9 @@ async function runCall(
   const counts = await runUserFunction(
     {
       ...deps,
-      signal,
+      stop,
+      kill,
+      rest: () => control.rest(stop),
       onLine: say,
       onRows: (rows) => board.progress([operatorKey(step.operator)], { ...rows, busyMs: elapsed() - startedAt }),
     },

@@ -1,8 +1,8 @@
-// What a run says while it runs, turned into numbered events of the outbox.
+// What a run says while it runs, turned into events of its session.
 //
 // P1  States and ports always arrive: saying them waits while the outbox is full.
 // P2  Statistics go at most twice a second per operator, latest wins; console lines go within a budget. What is left
-//     out is counted, and a gap in the console is marked by a note.
+//     out, for want of budget or of room, is counted, and a gap in the console is marked by a note that always arrives.
 // P3  Every figure and every line, told or not, also goes to the files of the run (statistics-log.ts, console-log.ts).
 import {
   ConsoleMessage_Level,
@@ -13,8 +13,9 @@ import {
   type RunState,
 } from "../../contract/postern/v1/execution.js";
 import type { PortResult } from "../../contract/postern/v1/port_registry.js";
+import { CONSOLE_TEXT_BYTES } from "../../core/event-limits.js";
 import type { PhysicalOperatorKey } from "../../core/plan.js";
-import type { Outbox } from "../stream/outbox.js";
+import type { EventKind, ExecutorSession } from "../../executor-session/session-api.js";
 import { consoleBudget } from "./console-budget.js";
 import { latestWins } from "./statistics-throttle.js";
 
@@ -25,26 +26,31 @@ export interface Report {
   port(result: PortResult): Promise<void>;
   statistics(figures: OperatorStatistics): void;
   console(operatorId: string, level: ConsoleMessage_Level, text: string): void;
-  /** Sends what still waits; nothing is said afterwards. */
-  finish(): void;
+  /** Says what still waits; no figures and lines are said afterwards. */
+  finish(): Promise<void>;
+  /** Ends the timer, when the run ended without `finish`. */
+  stop(): void;
   dropped(): DroppedEvents;
 }
 
 const STATISTICS_EVERY_MS = 500;
-/** Longest line on the stream, in bytes; the console file has the whole one. */
-const LINE_BYTES = 8_192;
 
-export function createReport(deps: { outbox: Outbox; now: () => number }): Report {
-  const { outbox, now } = deps;
+export function createReport(deps: { session: Pick<ExecutorSession, "report" | "offer">; now: () => number }): Report {
+  const { session, now } = deps;
   const figures = latestWins<OperatorStatistics>(STATISTICS_EVERY_MS);
   const budgets = new Map<string, ReturnType<typeof consoleBudget>>();
 
-  const offerFigures = (value: OperatorStatistics) => outbox.offer({ $case: "operatorStatistics", value });
-  const timer = setInterval(() => figures.drain(now(), offerFigures), STATISTICS_EVERY_MS / 2);
+  const offerFigures = (value: OperatorStatistics) => session.offer({ $case: "operatorStatistics", value });
+  const timer = setInterval(() => {
+    figures.drain(now(), offerFigures);
+    for (const [operatorId, budget] of budgets) if (budget.isQuiet(now())) tellGap(operatorId);
+  }, STATISTICS_EVERY_MS / 2);
   timer.unref();
 
-  const say = (operatorId: string, level: ConsoleMessage_Level, text: string) =>
-    outbox.offer({ $case: "consoleMessage", value: { operatorId, worker: 0, level, text } });
+  const lineOf = (operatorId: string, level: ConsoleMessage_Level, text: string): EventKind => ({
+    $case: "consoleMessage",
+    value: { operatorId, worker: 0, level, text },
+  });
 
   function budgetOf(operatorId: string) {
     const known = budgets.get(operatorId);
@@ -54,41 +60,56 @@ export function createReport(deps: { outbox: Outbox; now: () => number }): Repor
     return fresh;
   }
 
-  function tellGap(operatorId: string): void {
-    const budget = budgetOf(operatorId);
-    const count = budget.untold();
-    if (count === 0) return;
+  function gapOf(operatorId: string): EventKind | undefined {
+    const count = budgetOf(operatorId).untold();
+    if (count === 0) return undefined;
     const lines = `${count.toLocaleString("en-US")} ${count === 1 ? "line" : "lines"}`;
-    if (say(operatorId, ConsoleMessage_Level.LEVEL_NOTE, `${lines} dropped here; the console file has more.`))
-      budget.told();
+    return lineOf(operatorId, ConsoleMessage_Level.LEVEL_NOTE, `${lines} dropped here; the console file has more.`);
+  }
+
+  /** False when there is a gap that could not be told. */
+  function tellGap(operatorId: string): boolean {
+    const gap = gapOf(operatorId);
+    if (!gap) return true;
+    if (!session.offer(gap)) return false;
+    budgetOf(operatorId).told();
+    return true;
   }
 
   return {
     executionState: (state) =>
-      outbox.append({ $case: "executionState", value: { state, failure: undefined, comment: "" } }),
-    regionState: (regionId, state) => outbox.append({ $case: "regionState", value: { regionId, state } }),
+      session.report({ $case: "executionState", value: { state, failure: undefined, comment: "" } }),
+    regionState: (regionId, state) => session.report({ $case: "regionState", value: { regionId, state } }),
     operatorState: ({ operatorId, layer }, state, failure) =>
-      outbox.append({ $case: "operatorState", value: { operatorId, layer, state, failure } }),
-    port: (value) => outbox.append({ $case: "portResult", value }),
+      session.report({ $case: "operatorState", value: { operatorId, layer, state, failure } }),
+    // Without its columns, which the plan and the manifest have: those of a wide table fit into no event.
+    port: (value) => session.report({ $case: "portResult", value: { ...value, schema: undefined } }),
     statistics(value) {
       figures.put(`${value.operatorId}/${value.layer}`, value);
       figures.drain(now(), offerFigures);
     },
     console(operatorId, level, text) {
       // No database takes U+0000 in text.
-      const line = cutToBytes(text.replaceAll("\0", "\uFFFD"), LINE_BYTES);
+      // The console file has the whole line.
+      const line = cutToBytes(text.replaceAll("\0", "\uFFFD"), CONSOLE_TEXT_BYTES);
       const budget = budgetOf(operatorId);
       if (!budget.admit(Buffer.byteLength(line), now())) return;
-      tellGap(operatorId);
-      if (!say(operatorId, level, line)) budget.leaveOut();
+      // A line after a gap comes after the note about it, or not at all.
+      if (!tellGap(operatorId) || !session.offer(lineOf(operatorId, level, line))) budget.leaveOut();
     },
-    finish() {
+    async finish() {
       clearInterval(timer);
       figures.drainAll(offerFigures);
-      for (const operatorId of budgets.keys()) tellGap(operatorId);
+      for (const [operatorId, budget] of budgets) {
+        const gap = gapOf(operatorId);
+        if (!gap) continue;
+        budget.told();
+        await session.report(gap);
+      }
     },
+    stop: () => clearInterval(timer),
     dropped: () => ({
-      statistics: BigInt(figures.replaced()),
+      statistics: BigInt(figures.replaced() + figures.waiting()),
       consoleLines: BigInt([...budgets.values()].reduce((sum, budget) => sum + budget.dropped(), 0)),
     }),
   };

@@ -10,6 +10,8 @@ export interface Throttle<T> {
   drainAll(take: (value: T) => boolean): void;
   /** Figures replaced by a newer one before they left. */
   replaced(): number;
+  /** Figures that have not left. */
+  waiting(): number;
 }
 
 export function latestWins<T>(intervalMs: number): Throttle<T> {
@@ -33,5 +35,6 @@ export function latestWins<T>(intervalMs: number): Throttle<T> {
       for (const [key, value] of waiting) if (take(value)) waiting.delete(key);
     },
     replaced: () => replaced,
+    waiting: () => waiting.size,
   };
 }

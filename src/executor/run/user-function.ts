@@ -29,7 +29,12 @@ export interface UserFunctionDeps {
   host: UserCodeHost;
   /** For the child's own directory. */
   workDirectory: string;
-  signal: AbortSignal;
+  /** Nothing new is begun, and the query is interrupted. */
+  stop: AbortSignal;
+  /** The function's process is killed. */
+  kill: AbortSignal;
+  /** Waits between batches while the run is paused; rejects with RunStopped when it is stopped. */
+  rest(): Promise<void>;
   onLine(stream: "output" | "error", line: string): void;
   onRows(counts: { inputRows: bigint; outputRows: bigint }): void;
 }
@@ -53,7 +58,7 @@ export async function runUserFunction(
   deps: UserFunctionDeps,
   step: Extract<Step, { kind: "call" }>,
 ): Promise<{ inputRows: bigint; outputRows: bigint }> {
-  const { engine, host, signal } = deps;
+  const { engine, host, stop, kill } = deps;
   const { operatorId } = step.operator;
   const command = host.commandFor(step.userFunction.language, operatorId);
   const output = outputOf(step.operator).schema;
@@ -61,9 +66,9 @@ export async function runUserFunction(
   const writing = engine.take();
   let child: UserCodeChild | undefined;
   try {
-    await writing.run(createTable(step.table, output), { signal });
+    await writing.run(createTable(step.table, output), { signal: stop });
     child = await startChild(
-      { sandbox: host.sandbox, signal },
+      { sandbox: host.sandbox, signal: kill },
       {
         command,
         userFunction: step.userFunction,
@@ -79,7 +84,7 @@ export async function runUserFunction(
     await child.close();
     return counts;
   } catch (error) {
-    if (signal.aborted) throw new RunStopped();
+    if (stop.aborted) throw new RunStopped();
     if (error instanceof UserCodeFault) throw faultOf(error, step, undefined);
     throw queryFailure(error, { operatorIds: [operatorId] });
   } finally {
@@ -105,7 +110,8 @@ async function callWithEveryChunk(
   const appender = await writing.appender(step.table);
   const counts = { inputRows: 0n, outputRows: 0n };
   try {
-    for await (const chunk of reading.stream(step.sql, deps.signal)) {
+    for await (const chunk of reading.stream(step.sql, deps.stop)) {
+      await deps.rest();
       const batch: InputBatch = {
         rows: chunk.rowCount,
         columns: schema.map(({ type }, i) => encodeColumn(type, chunk.getColumnValues(i))),

@@ -1,4 +1,4 @@
-// One Attach stream from Hello to its end. The session (session.ts) decides from the end alone what comes next.
+// One Attach stream from Hello to its end. The link (link.ts) decides from the end alone what comes next.
 //
 // A1  Nothing but Hello is sent before Welcome; what follows continues the server's last stored number.
 // A2  Complete is sent once every event is acknowledged, and again on the next stream if its answer was not heard.
@@ -12,19 +12,22 @@ import type {
   ExecutionState,
   Hello,
   Manifest,
-} from "../../contract/postern/v1/execution.js";
-import { AppError } from "../../core/app-error.js";
-import type { Logger } from "../../process/log.js";
-import type { ClientDuplex } from "../../rpc/channel.js";
+} from "../contract/postern/v1/execution.js";
+import { AppError } from "../core/app-error.js";
+import type { AttachFrame, AttachStream } from "./dialer.js";
+import { batchFrame } from "./event-encoding.js";
 import { isFinal, LiveStream } from "./live-stream.js";
+import type { StreamLog } from "./messages.js";
 import type { Outbox } from "./outbox.js";
+import type { StreamEnd } from "./repeated-ends.js";
 import type { TokenHolder } from "./token-holder.js";
+import { type TokenRefresh, tokenRefresh } from "./token-refresh.js";
 
-/** How one attachment to the server ended; the session decides from this alone. */
+/** How one attachment to the server ended; the link decides from this alone. */
 export type AttachmentEnd =
-  /** The stream broke, or never came about: attach again after a pause. `upForMs` counts from Welcome. */
-  | { kind: "lost"; upForMs: number; cause: unknown }
-  /** The replica is stopping: attach again, to another. */
+  /** The stream broke, or never came about: attach again after a pause, unless it ends so each time. */
+  | ({ kind: "lost" } & StreamEnd)
+  /** The replica is stopping, or renews the stream: attach again, to another. */
   | { kind: "drained"; upForMs: number }
   /** The end of the execution is committed. */
   | { kind: "done"; state: ExecutionState }
@@ -33,73 +36,63 @@ export type AttachmentEnd =
   /** This executor left by itself. */
   | { kind: "left" };
 
-export type AttachStream = ClientDuplex<AttachResponse, AttachRequest>;
 type Said = NonNullable<AttachRequest["frame"]>;
 type Heard = NonNullable<AttachResponse["frame"]>;
 
-export interface AttachDeps {
-  open(token: string): AttachStream;
+export interface AttachmentDeps {
   hello: Hello;
   outbox: Outbox;
   token: TokenHolder;
   /** The server has taken us in; called once per stream, before anything is sent. */
   onWelcome(lastSequence: bigint): void;
-  /** Carries a command out; returns why not, or an empty text. */
-  onCommand(command: Command): string;
+  onCommand(command: Command): void;
   /** The manifest, once the run has ended. Whoever makes it so wakes the outbox. */
   manifest(): Manifest | undefined;
   /** Until Welcome tells. */
   leaseMs: number;
   now: () => number;
-  log: Logger;
+  /** Milliseconds of a clock that only goes forward. */
+  elapsed: () => number;
+  log: StreamLog;
 }
 
-/** Attaches and serves the stream until it ends; `leave` aborts when this executor is to go. Never rejects. */
-export async function attach(deps: AttachDeps, leave: AbortSignal): Promise<AttachmentEnd> {
-  let stream: AttachStream;
-  try {
-    stream = deps.open(deps.token.current());
-  } catch (cause) {
-    return { kind: "lost", upForMs: 0, cause };
-  }
-  return new Attachment(deps, stream).run(leave);
-}
-
-const REFRESH_AGAIN_MS = 10_000;
 /** How long the server may owe an answer, in leases. */
 const OWED_LEASES = 2;
 
-class Attachment {
-  readonly #deps: AttachDeps;
-  readonly #live: LiveStream<AttachResponse, AttachRequest, AttachmentEnd>;
+export class Attachment {
+  readonly #deps: AttachmentDeps;
+  readonly #live: LiveStream<AttachResponse, AttachFrame, AttachmentEnd>;
+  readonly #refresh: TokenRefresh;
   #credit = 0n;
   #welcomedAt: number | undefined;
   #drainTimer: NodeJS.Timeout | undefined;
   #completeSent = false;
+  /** What the server had stored at Welcome. */
+  #resumedAt = 0n;
   /** Since when the server owes an answer to what was sent. */
   #owedSince = 0;
   #leaseMs: number;
   #leaving = false;
-  #refreshAskedAt = Number.NEGATIVE_INFINITY;
 
-  constructor(deps: AttachDeps, stream: AttachStream) {
+  constructor(deps: AttachmentDeps, stream: AttachStream) {
     this.#deps = deps;
     this.#leaseMs = deps.leaseMs;
-    this.#live = new LiveStream<AttachResponse, AttachRequest, AttachmentEnd>({
+    this.#refresh = tokenRefresh({ ...deps, ask: () => this.#say({ $case: "tokenRefresh", value: {} }) });
+    this.#live = new LiveStream<AttachResponse, AttachFrame, AttachmentEnd>({
       stream,
       leaseMs: deps.leaseMs,
-      now: deps.now,
+      elapsed: deps.elapsed,
       take: ({ frame }) => frame && this.#take(frame),
-      tick: () => this.#tick(),
+      beat: () => this.#beat(),
       endOf: (error) => this.#endOf(error),
     });
   }
 
+  /** Serves the stream until it ends; `leave` aborts, with an Error as its reason, when this executor is to go. */
   async run(leave: AbortSignal): Promise<AttachmentEnd> {
     const goodbye = () => {
-      const reason = leave.reason instanceof Error ? leave.reason.message : "the executor stops";
       this.#leaving = true;
-      this.#say({ $case: "goodbye", value: { reason } });
+      this.#say({ $case: "goodbye", value: { reason: (leave.reason as Error).message } });
       this.#live.leave({ kind: "left" });
     };
     this.#say({ $case: "hello", value: this.#deps.hello });
@@ -109,14 +102,34 @@ class Attachment {
     const end = await this.#live.ended;
     leave.removeEventListener("abort", goodbye);
     clearTimeout(this.#drainTimer);
+    this.#refresh.stop();
     this.#deps.outbox.wakeup.wake();
     await writing;
     return end;
   }
 
+  /** A command has been carried out, or cannot be. */
+  acknowledgeCommand(commandId: string, refused: string): void {
+    if (this.#welcomedAt !== undefined) this.#say({ $case: "commandAck", value: { commandId, refused } });
+  }
+
   #say = (frame: Said): Promise<void> => this.#live.say({ frame });
 
-  #upForMs = () => (this.#welcomedAt === undefined ? 0 : this.#deps.now() - this.#welcomedAt);
+  /** True once Complete was said on this stream; whether the server has heard it is another matter. */
+  get completeSent(): boolean {
+    return this.#completeSent;
+  }
+
+  #lost = (cause: unknown): AttachmentEnd => {
+    const owed = this.#completeSent
+      ? "Complete"
+      : this.#deps.outbox.nothingInFlight
+        ? ""
+        : `events from ${this.#resumedAt}`;
+    return { kind: "lost", upForMs: this.#upForMs(), cause, owed };
+  };
+
+  #upForMs = () => (this.#welcomedAt === undefined ? 0 : this.#deps.elapsed() - this.#welcomedAt);
 
   #endOf(cause: unknown): AttachmentEnd {
     if (this.#leaving) return { kind: "left" };
@@ -125,36 +138,37 @@ class Attachment {
     const isOutOfStep = cause instanceof AppError && cause.reason === "UNEXPECTED_SEQUENCE";
     if (cause instanceof AppError && (isOutOfStep ? cause.code === "internal" : isFinal(cause)))
       return { kind: "refused", error: cause };
-    return { kind: "lost", upForMs: this.#upForMs(), cause };
+    return this.#lost(cause);
   }
 
   #take(frame: Heard): void {
-    const { outbox, token } = this.#deps;
+    const { outbox, token, elapsed } = this.#deps;
     switch (frame.$case) {
       case "welcome":
         this.#deps.onWelcome(frame.value.lastSequence);
+        this.#resumedAt = frame.value.lastSequence;
         this.#leaseMs = frame.value.leaseMs || this.#leaseMs;
         this.#live.setLease(this.#leaseMs);
         this.#credit = frame.value.credit;
-        this.#welcomedAt = this.#deps.now();
+        this.#welcomedAt = elapsed();
+        this.#refresh.start();
         outbox.wakeup.wake();
         break;
       case "ack":
         outbox.acknowledge(frame.value.sequence);
-        this.#owedSince = this.#deps.now();
+        this.#owedSince = elapsed();
         this.#credit = frame.value.credit;
         outbox.wakeup.wake();
         break;
       case "nack":
         outbox.rewind(frame.value.expected);
         break;
-      case "command": {
-        const refused = this.#deps.onCommand(frame.value);
-        this.#say({ $case: "commandAck", value: { commandId: frame.value.commandId, refused } });
+      case "command":
+        this.#deps.onCommand(frame.value);
         break;
-      }
       case "tokenGrant":
         token.replace(frame.value.token);
+        this.#refresh.start();
         break;
       case "drain":
         this.#drain(frame.value.graceMs);
@@ -168,23 +182,23 @@ class Attachment {
   }
 
   #drain(graceMs: number): void {
-    this.#deps.log.info({ graceMs }, "the server is stopping; attaching elsewhere");
+    this.#deps.log("info", { graceMs }, "the server ends this stream; attaching elsewhere");
     this.#drainTimer ??= setTimeout(() => this.#live.leave({ kind: "drained", upForMs: this.#upForMs() }), graceMs);
     this.#deps.outbox.wakeup.wake();
   }
 
   /** Sends events as soon as there are some, one batch at a time, then the manifest. */
   async #write(): Promise<void> {
-    const { outbox } = this.#deps;
+    const { outbox, elapsed } = this.#deps;
     while (!this.#live.closed) {
       if (this.#drainTimer) {
         if (!this.#completeSent && outbox.nothingInFlight)
           this.#live.leave({ kind: "drained", upForMs: this.#upForMs() });
       } else if (this.#welcomedAt !== undefined && !this.#leaving) {
-        if (outbox.nothingInFlight) this.#owedSince = this.#deps.now();
+        if (outbox.nothingInFlight) this.#owedSince = elapsed();
         const events = outbox.nextBatch(this.#credit);
         if (events.length > 0) {
-          await this.#say({ $case: "events", value: { events } });
+          await this.#live.say(batchFrame(events));
           continue;
         }
         this.#completeWhenReady();
@@ -198,22 +212,19 @@ class Attachment {
     const manifest = this.#deps.manifest();
     if (!manifest || this.#completeSent || !outbox.allSent || !outbox.nothingInFlight) return;
     this.#completeSent = true;
-    this.#owedSince = this.#deps.now();
-    this.#say({ $case: "complete", value: { manifest: { ...manifest, lastSequence: outbox.lastSequence } } });
+    this.#owedSince = this.#deps.elapsed();
+    const lastSequence = BigInt(outbox.lastSequence);
+    this.#say({ $case: "complete", value: { manifest: { ...manifest, lastSequence } } });
   }
 
-  #tick(): void {
+  #beat(): void {
     if (this.#welcomedAt === undefined || this.#leaving) return;
-    const now = this.#deps.now();
     const owed = this.#completeSent || !this.#deps.outbox.nothingInFlight;
-    if (owed && now - this.#owedSince > this.#leaseMs * OWED_LEASES) {
+    if (owed && this.#deps.elapsed() - this.#owedSince > this.#leaseMs * OWED_LEASES) {
       const cause = new AppError("deadline", "DEADLINE_EXCEEDED", "The server acknowledges nothing any more.");
-      this.#live.drop({ kind: "lost", upForMs: this.#upForMs(), cause });
+      this.#live.drop(this.#lost(cause));
       return;
     }
-    this.#say({ $case: "heartbeat", value: { sentAt: new Date(now) } });
-    if (now < this.#deps.token.refreshAt() || now - this.#refreshAskedAt < REFRESH_AGAIN_MS) return;
-    this.#refreshAskedAt = now;
-    this.#say({ $case: "tokenRefresh", value: {} });
+    this.#say({ $case: "heartbeat", value: { sentAt: new Date(this.#deps.now()) } });
   }
 }

@@ -1,0 +1,79 @@
+// Runs the plan of one session: what the server commands reaches the run, what the run says reaches the server.
+import { rm } from "node:fs/promises";
+import { join } from "node:path";
+import { type Command, CommandKind, type Manifest } from "../contract/postern/v1/execution.js";
+import type { ExecutorSession } from "../executor-session/session-api.js";
+import type { Logger } from "../process/log.js";
+import { failedManifest } from "./run/manifest.js";
+import { runPlan } from "./run/plan-run.js";
+import { createReport } from "./run/report.js";
+import { createRunControl, type RunControl } from "./run/run-control.js";
+import type { UserCodeHost } from "./user-code/host.js";
+
+export interface RunSessionDeps {
+  host: UserCodeHost;
+  memoryLimitMb: number;
+  threads: number;
+  /** Each execution gets a directory of its own below. */
+  workDirectory: string;
+  /** How long user code may go on after a cancel, in milliseconds. */
+  cancelGraceMs: number;
+  log: Logger;
+}
+
+/**
+ * Resolves with the manifest; rejects only after the session's end, when nobody waits for one. Either way nothing is
+ * left of the run: no process, no temporary file, no timer.
+ */
+export async function runSession(deps: RunSessionDeps, session: ExecutorSession): Promise<Manifest> {
+  const { spec, signal } = session;
+  const log = deps.log.child({ executionId: spec.executionId, attempt: spec.attempt });
+  const directory = join(deps.workDirectory, `${spec.executionId}-${spec.attempt}`);
+  const report = createReport({ session, now: Date.now });
+  const control = createRunControl({ report, cancelGraceMs: deps.cancelGraceMs });
+  const stop = () => control.killNow();
+  if (signal.aborted) stop();
+  else signal.addEventListener("abort", stop, { once: true });
+  session.onCommand((command) => carryOut(control, command, log));
+  log.info("execution taken");
+  try {
+    return await runPlan({
+      ...deps,
+      spec,
+      report,
+      workDirectory: directory,
+      now: () => new Date(),
+      elapsed: () => performance.now(),
+      log,
+      control,
+    });
+  } catch (error) {
+    if (signal.aborted) throw error;
+    log.error({ err: error }, "the run ended without a report");
+    return failedManifest(spec, error, report.dropped());
+  } finally {
+    signal.removeEventListener("abort", stop);
+    await control.finish();
+    report.stop();
+    await rm(directory, { recursive: true, force: true });
+  }
+}
+
+function carryOut(control: RunControl, { kind, reason }: Command, log: Logger): string {
+  switch (kind) {
+    case CommandKind.COMMAND_KIND_CANCEL:
+      log.info({ reason }, "asked to cancel this execution");
+      control.cancel();
+      return "";
+    case CommandKind.COMMAND_KIND_KILL:
+      log.info({ reason }, "asked to kill this execution");
+      control.killNow();
+      return "";
+    case CommandKind.COMMAND_KIND_PAUSE:
+      return control.pauseRun();
+    case CommandKind.COMMAND_KIND_RESUME:
+      return control.resumeRun();
+    default:
+      return "unknown to this executor";
+  }
+}
