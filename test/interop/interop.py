@@ -1,13 +1,15 @@
-"""A client of another toolchain against a real server: what any language can expect of the contract.
+"""A client and an executor of another toolchain: what any language can expect of the contract.
 
 Stubs come from grpc_tools.protoc; health checking and reflection are the stock Python packages.
 """
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 import unittest
@@ -284,6 +286,20 @@ def answer(calls, frame):
         if reply.HasField(frame):
             return getattr(reply, frame)
     raise AssertionError("the stream ended without " + frame)
+
+
+class Conformance(unittest.TestCase):
+    def test_an_executor_of_one_page_keeps_every_core_promise(self):
+        words = ["exec", "env", "PYTHONPATH=" + os.environ["PYTHONPATH"], sys.executable, "test/interop/executor.py"]
+        options = ["--mode", "single", "--core", "--json", "--executor", shlex.join(words)]
+        ran = subprocess.run(
+            ["node", "bin/postern.js", "conformance", *options], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=400
+        )
+        *verdicts, last = [json.loads(line) for line in ran.stdout.splitlines()]
+        self.assertEqual([verdict for verdict in verdicts if not verdict["passed"]], [])
+        self.assertEqual(last["summary"]["core"], {"passed": len(verdicts), "of": len(verdicts)})
+        self.assertGreater(len(verdicts), 8)
+        self.assertEqual(ran.returncode, 0)
 
 
 if __name__ == "__main__":
