@@ -1,10 +1,10 @@
-// Executions that exist: watch, cancel.
+// Executions that exist: follow them, and ask something of them.
 import type { Command } from "commander";
-import { Execution, WatchExecutionResponse } from "../contract/postern/v1/execution.js";
-import { executionStateFromWire } from "../rpc/state-codec.js";
+import { WatchExecutionResponse } from "../contract/postern/v1/execution.js";
 import { type Cli, examples, executionArgument, withServer } from "./command.js";
+import { addExecutionOrders } from "./execution-orders.js";
 import { findExecution } from "./execution-reference.js";
-import { printEither, printJsonLine } from "./output.js";
+import { printJsonLine } from "./output.js";
 import { exitCodeOfRun, printFailure } from "./run.js";
 import { superviseUntil } from "./run-execution.js";
 import { Interrupted } from "./terminal.js";
@@ -39,27 +39,5 @@ export function addExecutionCommands(program: Command, cli: Cli): void {
         }
       }),
     );
-  program
-    .command("cancel")
-    .description("ask for an execution to be stopped")
-    .addArgument(executionArgument())
-    .option("--reason <text>", "why, for people", "")
-    .addHelpText("after", examples("postern cancel flights-delays --reason 'wrong dataset'"))
-    .action(
-      withServer<{ reason: string }, [string]>(cli, async (api, options, reference) => {
-        const { id } = await findExecution(api, reference);
-        const request = { executionId: id, reason: options.reason };
-        const { execution = Execution.create({ id }) } = await api.call(api.executions, "cancelExecution", request);
-        printEither(
-          terminal,
-          options,
-          () => ({ execution: Execution.toJSON(execution) }),
-          () => {
-            const state = executionStateFromWire(execution.state);
-            const over = execution.endedAt !== undefined;
-            return over ? `execution ${id} is ${state}` : `execution ${id} is ${state} and has been asked to stop`;
-          },
-        );
-      }),
-    );
+  addExecutionOrders(program, cli);
 }

@@ -3,6 +3,7 @@ import { Command, CommanderError } from "commander";
 import { release } from "../process/release.js";
 import { addCallCommand } from "./call.js";
 import type { Cli } from "./command.js";
+import { addConformanceCommand } from "./conformance.js";
 import { addDatasetCommands } from "./dataset.js";
 import { addDemoCommand } from "./demo.js";
 import { addDevCommand } from "./dev.js";
@@ -56,6 +57,7 @@ function createProgram(cli: Cli): Command {
   addTokenCommand(program, cli);
   addCallCommand(program, cli);
   addDoctorCommand(program, cli);
+  addConformanceCommand(program, cli);
   addDemoCommand(program, cli);
   addDevCommand(program, cli);
   addProgramCommands(program, cli);

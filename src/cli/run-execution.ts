@@ -96,7 +96,7 @@ function cancelThenLeave(api: Api, executionId: string, terminal: Terminal, prog
     if (pressed === 1) {
       progress.note("Cancelling … (Ctrl-C again leaves without waiting)");
       api
-        .call(api.executions, "cancelExecution", { executionId, reason: "Ctrl-C" })
+        .call(api.executions, "cancelExecution", { executionId, reason: "Ctrl-C", force: false })
         .catch((error) => progress.note(`It could not be cancelled: ${error.message}`));
     } else {
       leave.abort(
