@@ -1,0 +1,63 @@
+// The short form of `make chaos`: every kind of fault once, and the proof that the kit finds what is broken. The long form
+// is run by hand; docs/testing.md tells how.
+import { rm } from "node:fs/promises";
+import { expect } from "chai";
+import { CHAOS_DEFAULTS, SABOTAGES, type Sabotage } from "./chaos-options.js";
+import { type ChaosCourse, type ChaosResult, runChaos } from "./chaos-run.js";
+import { FAULT_KINDS, type FaultKind } from "./faults.js";
+import { buildFor } from "./sabotage.js";
+import { seededRandom } from "./seeded-random.js";
+
+const SEED = "short form";
+const SHAPE = { ...CHAOS_DEFAULTS, seed: SEED, leaseMs: 1_500, slots: 1, events: 2_000, restMs: 250 };
+
+/** The faults that show each, because others may not: what is lost must be lost for good. */
+const SHOWN_BY: Record<Sabotage, FaultKind[]> = {
+  "ack-early": ["write-freeze", "commit-freeze"],
+  "no-fence": ["late-words"],
+  "max-ack": ["write-freeze", "write-freeze"],
+  "forget-tail": ["cut-up"],
+  "double-apply": ["commit-stall", "commit-stall"],
+  "skip-cursor": ["listen-terminate"],
+};
+/** A commit has to stall for longer than a server waits and shorter than an executor does. */
+const STALL_LEASE_MS = 3_000;
+
+describe("chaos, the short form", function () {
+  this.timeout(240_000);
+
+  let directory: string | undefined;
+  afterEach(async function () {
+    // What a failure left is for people to look at; its name is in the message.
+    if (directory && this.currentTest?.state === "passed") await rm(directory, { recursive: true, force: true });
+    directory = undefined;
+  });
+
+  /** The result, and what was said on the way for whoever reads a failure. */
+  async function run(course: Partial<ChaosCourse>): Promise<{ result: ChaosResult; said: string }> {
+    const lines: string[] = [];
+    const build = await buildFor({ sabotage: course.sabotage, build: "dist" });
+    const result = await runChaos({ ...SHAPE, ...course, build, say: (line) => void lines.push(line) });
+    directory = result.directory;
+    return { result, said: [...lines.slice(-60), JSON.stringify(result)].join("\n") };
+  }
+
+  it("nothing is missing, duplicated or out of order after every kind of fault", async () => {
+    const schedule = seededRandom(SEED).shuffled(FAULT_KINDS);
+    const { result, said } = await run({ schedule });
+    expect(result, said).to.include({ missing: 0, duplicated: 0, out_of_order: 0, unended: 0, ok: true });
+    expect(result.events_sent, said).to.be.greaterThan(10_000);
+    expect(result.takeovers, said).to.be.greaterThan(0);
+    expect(result.recoveries, said).to.be.greaterThan(0);
+  });
+
+  for (const sabotage of SABOTAGES) {
+    it(`a build broken by ${sabotage} is found out`, async () => {
+      const leaseMs = sabotage === "double-apply" ? STALL_LEASE_MS : SHAPE.leaseMs;
+      const shape = { executors: 2, events: 1_500, restMs: 150, endWithinMs: 8_000, leaseMs };
+      const { result, said } = await run({ ...shape, sabotage, schedule: SHOWN_BY[sabotage] });
+      expect(result.missing + result.duplicated + result.out_of_order, said).to.be.greaterThan(0);
+      expect(result.ok).to.equal(false);
+    });
+  }
+});
