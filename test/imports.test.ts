@@ -10,9 +10,11 @@ const MAY_IMPORT: Record<string, string[]> = {
   process: ["core"],
   rpc: ["contract", "core", "process"],
   server: ["contract", "core", "process", "rpc"],
-  executor: ["contract", "core", "process", "rpc"],
-  cli: ["contract", "core", "process", "rpc", "dev"],
+  "executor-session": ["contract", "core", "process", "rpc"],
+  executor: ["contract", "core", "process", "rpc", "executor-session"],
+  cli: ["contract", "core", "process", "rpc", "dev", "conformance"],
   dev: ["contract", "core", "process", "rpc"],
+  conformance: ["contract", "core", "process", "rpc"],
 };
 
 interface Import {
