@@ -27,6 +27,19 @@ create table audit_log (
 );
 CREATE INDEX audit_log_resource ON public.audit_log USING btree (project_id, resource, at);
 
+create table blob (
+  uri text not null,
+  project_id text not null,
+  execution_id uuid not null,
+  row_count bigint not null,
+  byte_count bigint not null,
+  compute_ms bigint not null default 0,
+  created_at timestamp with time zone not null default now(),
+  check_at timestamp with time zone,
+  constraint blob_pkey PRIMARY KEY (uri)
+);
+CREATE INDEX blob_check ON public.blob USING btree (check_at) WHERE (check_at IS NOT NULL);
+
 create table cache_entry (
   project_id text not null,
   workflow_id text not null,
@@ -39,11 +52,71 @@ create table cache_entry (
   source_execution_id uuid not null,
   created_at timestamp with time zone not null default now(),
   updated_at timestamp with time zone not null default now(),
+  compute_ms bigint not null default 0,
+  hit_count bigint not null default 0,
+  last_used_at timestamp with time zone not null default now(),
+  operator_type text not null default ''::text,
+  dataset_versions text[] not null default '{}'::text[],
+  shareable boolean not null default false,
   constraint cache_entry_pkey PRIMARY KEY (project_id, workflow_id, global_port_id, subdag_hash),
   constraint cache_entry_project_id_workflow_id_fkey FOREIGN KEY (project_id, workflow_id) REFERENCES workflow(project_id, id) ON DELETE CASCADE,
-  constraint cache_entry_source_execution_id_fkey FOREIGN KEY (source_execution_id) REFERENCES execution(id) ON DELETE CASCADE
+  constraint cache_entry_result_uri_fkey FOREIGN KEY (result_uri) REFERENCES blob(uri)
 );
-CREATE INDEX cache_entry_source ON public.cache_entry USING btree (source_execution_id);
+CREATE INDEX cache_entry_hash ON public.cache_entry USING btree (project_id, subdag_hash);
+CREATE INDEX cache_entry_uri ON public.cache_entry USING btree (result_uri);
+CREATE INDEX cache_entry_use ON public.cache_entry USING btree (project_id, last_used_at);
+CREATE TRIGGER cache_entry_released AFTER DELETE ON cache_entry REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION check_released_results();
+CREATE TRIGGER cache_entry_replaced AFTER UPDATE ON cache_entry REFERENCING OLD TABLE AS gone NEW TABLE AS came FOR EACH STATEMENT EXECUTE FUNCTION check_replaced_results();
+
+create table cache_pin (
+  execution_id uuid not null,
+  uris text[] not null,
+  constraint cache_pin_pkey PRIMARY KEY (execution_id),
+  constraint cache_pin_execution_id_fkey FOREIGN KEY (execution_id) REFERENCES execution(id) ON DELETE CASCADE
+);
+CREATE TRIGGER cache_pin_released AFTER DELETE ON cache_pin REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION check_released_pins();
+
+create table cache_policy (
+  project_id text not null,
+  ttl_seconds bigint not null,
+  quota_bytes bigint not null,
+  shared boolean not null,
+  constraint cache_policy_pkey PRIMARY KEY (project_id),
+  constraint cache_policy_project_id_fkey FOREIGN KEY (project_id) REFERENCES project(id) ON DELETE CASCADE,
+  constraint cache_policy_quota_bytes_check CHECK (quota_bytes >= 0),
+  constraint cache_policy_ttl_seconds_check CHECK (ttl_seconds >= 0)
+);
+
+create table cache_reservation (
+  fencing bigint not null generated always as identity,
+  project_id text not null,
+  namespace text not null,
+  subdag_hash text not null,
+  global_port_id text not null,
+  execution_id uuid not null,
+  epoch bigint not null,
+  state text not null default 'HELD'::text,
+  expires_at timestamp with time zone not null default now(),
+  created_at timestamp with time zone not null default now(),
+  constraint cache_reservation_pkey PRIMARY KEY (fencing),
+  constraint cache_reservation_execution_id_fkey FOREIGN KEY (execution_id) REFERENCES execution(id) ON DELETE CASCADE,
+  constraint cache_reservation_state_check CHECK (state = ANY (ARRAY['HELD'::text, 'COMMITTED'::text, 'LOST'::text, 'RELEASED'::text]))
+);
+CREATE INDEX cache_reservation_execution ON public.cache_reservation USING btree (execution_id);
+CREATE UNIQUE INDEX cache_reservation_held ON public.cache_reservation USING btree (project_id, namespace, subdag_hash) WHERE (state = 'HELD'::text);
+
+create table cache_waiter (
+  project_id text not null,
+  namespace text not null,
+  subdag_hash text not null,
+  execution_id uuid not null,
+  epoch bigint not null,
+  global_port_id text not null,
+  since timestamp with time zone not null default clock_timestamp(),
+  constraint cache_waiter_pkey PRIMARY KEY (project_id, namespace, subdag_hash, execution_id),
+  constraint cache_waiter_execution_id_fkey FOREIGN KEY (execution_id) REFERENCES execution(id) ON DELETE CASCADE
+);
+CREATE INDEX cache_waiter_execution ON public.cache_waiter USING btree (execution_id);
 
 create table computing_unit (
   project_id text not null,
@@ -64,8 +137,12 @@ create table console_result (
   line_count bigint not null,
   byte_count bigint not null,
   constraint console_result_pkey PRIMARY KEY (execution_id, operator_id, worker),
-  constraint console_result_execution_id_fkey FOREIGN KEY (execution_id) REFERENCES execution(id) ON DELETE CASCADE
+  constraint console_result_execution_id_fkey FOREIGN KEY (execution_id) REFERENCES execution(id) ON DELETE CASCADE,
+  constraint console_result_uri_fkey FOREIGN KEY (uri) REFERENCES blob(uri)
 );
+CREATE INDEX console_result_uri ON public.console_result USING btree (uri);
+CREATE TRIGGER console_result_released AFTER DELETE ON console_result REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION check_released_uris();
+CREATE TRIGGER console_result_replaced AFTER UPDATE ON console_result REFERENCING OLD TABLE AS gone NEW TABLE AS came FOR EACH STATEMENT EXECUTE FUNCTION check_replaced_uris();
 
 create table dataset (
   id uuid not null,
@@ -125,6 +202,7 @@ create table execution (
   cancel_requested boolean not null default false,
   manifest_digest text,
   attachment bigint not null default 0,
+  cache jsonb not null default '{"mode": "USE", "operators": {}}'::jsonb,
   constraint execution_pkey PRIMARY KEY (id),
   constraint execution_project_id_computing_unit_id_fkey FOREIGN KEY (project_id, computing_unit_id) REFERENCES computing_unit(project_id, id) ON DELETE CASCADE,
   constraint execution_project_id_workflow_id_workflow_version_fkey FOREIGN KEY (project_id, workflow_id, workflow_version) REFERENCES workflow_version(project_id, workflow_id, version) ON DELETE CASCADE,
@@ -172,6 +250,19 @@ create table execution_plan (
   constraint execution_plan_execution_id_fkey FOREIGN KEY (execution_id) REFERENCES execution(id) ON DELETE CASCADE
 );
 
+create table execution_reuse (
+  execution_id uuid not null,
+  regions integer not null,
+  regions_reused integer not null,
+  ports_looked_up integer not null,
+  ports_reused integer not null,
+  saved_ms bigint not null,
+  saved_bytes bigint not null,
+  decisions jsonb not null,
+  constraint execution_reuse_pkey PRIMARY KEY (execution_id),
+  constraint execution_reuse_execution_id_fkey FOREIGN KEY (execution_id) REFERENCES execution(id) ON DELETE CASCADE
+);
+
 create table lease_watch (
   singleton boolean not null default true,
   watching_since timestamp with time zone not null,
@@ -212,9 +303,13 @@ create table port_result (
   attempt integer not null,
   registered_at timestamp with time zone not null default now(),
   constraint port_result_pkey PRIMARY KEY (execution_id, global_port_id),
-  constraint port_result_execution_id_fkey FOREIGN KEY (execution_id) REFERENCES execution(id) ON DELETE CASCADE
+  constraint port_result_execution_id_fkey FOREIGN KEY (execution_id) REFERENCES execution(id) ON DELETE CASCADE,
+  constraint port_result_uri_fkey FOREIGN KEY (uri) REFERENCES blob(uri)
 );
 CREATE INDEX port_result_logical ON public.port_result USING btree (execution_id, operator_id, port_id);
+CREATE INDEX port_result_uri ON public.port_result USING btree (uri);
+CREATE TRIGGER port_result_released AFTER DELETE ON port_result REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION check_released_uris();
+CREATE TRIGGER port_result_replaced AFTER UPDATE ON port_result REFERENCING OLD TABLE AS gone NEW TABLE AS came FOR EACH STATEMENT EXECUTE FUNCTION check_replaced_uris();
 
 create table project (
   id text not null,
@@ -270,3 +365,58 @@ create table workflow_version (
   constraint workflow_version_project_id_workflow_id_fkey FOREIGN KEY (project_id, workflow_id) REFERENCES workflow(project_id, id) ON DELETE CASCADE,
   constraint workflow_version_version_check CHECK (version > 0)
 );
+
+CREATE OR REPLACE FUNCTION public.check_objects(released text[])
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+    begin
+      -- In one order, so that those who let go of the same objects at the same time do not wait for each other.
+      perform from blob where uri = any(released) order by uri for no key update;
+      update blob set check_at = now() where uri = any(released);
+    end $function$;
+
+CREATE OR REPLACE FUNCTION public.check_released_pins()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+    begin
+      perform check_objects(array(select unnest(uris) from gone));
+      return null;
+    end $function$;
+
+CREATE OR REPLACE FUNCTION public.check_released_results()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+    begin
+      perform check_objects(array(select result_uri from gone));
+      return null;
+    end $function$;
+
+CREATE OR REPLACE FUNCTION public.check_released_uris()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+    begin
+      perform check_objects(array(select uri from gone));
+      return null;
+    end $function$;
+
+CREATE OR REPLACE FUNCTION public.check_replaced_results()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+    begin
+      perform check_objects(array(select result_uri from gone except select result_uri from came));
+      return null;
+    end $function$;
+
+CREATE OR REPLACE FUNCTION public.check_replaced_uris()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+    begin
+      perform check_objects(array(select uri from gone except select uri from came));
+      return null;
+    end $function$;

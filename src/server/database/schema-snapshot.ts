@@ -2,15 +2,20 @@
 // its output differs from version to version; this one is the same on every supported Postgres.
 import type { Queryable } from "./database.js";
 
-/** Tables with their columns, constraints and indexes in the schema `public`, by name; the migrations' own are left out. */
+/**
+ * Tables with their columns, constraints, indexes and triggers in the schema `public`, by name, and after them the
+ * functions; the migrations' own are left out.
+ */
 export async function schemaSnapshot(db: Queryable): Promise<string> {
-  const [columns, constraints, indexes] = [await allColumns(db), await allConstraints(db), await allIndexes(db)];
+  const [columns, constraints] = [await allColumns(db), await allConstraints(db)];
+  const [indexes, triggers, functions] = [await allIndexes(db), await allTriggers(db), await allFunctions(db)];
   const tables = [...new Set(columns.map(({ table }) => table))].sort();
   const texts = tables.map((table) => {
     const lines = [...ofTable(columns, table), ...ofTable(constraints, table)].map((line) => `  ${line}`);
-    const after = ofTable(indexes, table).map((line) => `${line};\n`);
+    const after = [...ofTable(indexes, table), ...ofTable(triggers, table)].map((line) => `${line};\n`);
     return `create table ${table} (\n${lines.join(",\n")}\n);\n${after.join("")}`;
   });
+  texts.push(...functions.map(({ text }) => `${text.trimEnd()};\n`));
   return `-- The schema after all migrations. Written by \`make schema\`; never edited.\n\n${texts.join("\n")}`;
 }
 
@@ -56,3 +61,18 @@ const allIndexes = (db: Queryable) =>
     join pg_class x on x.oid = i.indexrelid
     where ${OURS} and not exists (select 1 from pg_constraint k where k.conindid = i.indexrelid)
     order by c.relname collate "C", x.relname collate "C"`);
+
+const allTriggers = (db: Queryable) =>
+  db.query<Line>(`
+    select c.relname as table, pg_get_triggerdef(t.oid, true) as text
+    from pg_trigger t
+    join pg_class c on c.oid = t.tgrelid
+    where ${OURS} and not t.tgisinternal
+    order by c.relname collate "C", t.tgname collate "C"`);
+
+const allFunctions = (db: Queryable) =>
+  db.query<{ text: string }>(`
+    select pg_get_functiondef(p.oid) as text
+    from pg_proc p
+    where p.pronamespace = cast('public' as regnamespace)
+    order by p.proname collate "C"`);
