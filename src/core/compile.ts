@@ -20,7 +20,7 @@ import {
   type Schema,
 } from "./plan.js";
 import { type PlanFindings, planFindings } from "./plan-findings.js";
-import { cutIntoRegions, markOutputPorts } from "./regions.js";
+import { schedulePlan } from "./scheduling/schedule-plan.js";
 import type { BindSchemas } from "./schema-binding.js";
 
 export interface CompileDeps {
@@ -29,9 +29,32 @@ export interface CompileDeps {
   bindSchemas: BindSchemas;
   /** rpc/plan-codec.ts: the digest is over the wire form, which core does not know. */
   planDigest(plan: PhysicalPlan): string;
+  /** Marks and cuts the plan; left out: as few ports as a short search finds. */
+  schedule?: ScheduleCompiled;
   /** Gives the compilation up between two operators, and while one is bound. */
   signal?: AbortSignal;
 }
+
+/**
+ * Gives a plan its schedule. It comes with fingerprints, and without marks and regions; `viewed` are the ids of operators
+ * whose results people asked for.
+ */
+export type ScheduleCompiled = (
+  plan: PhysicalPlan,
+  viewed: ReadonlySet<string>,
+) => PhysicalPlan | Promise<PhysicalPlan>;
+
+/** How long the search for a schedule may be. States end it, the same on every machine (P3); the clock is a last resort. */
+const SCHEDULE_STATES = 2_000;
+const SCHEDULE_WITHIN_MS = 2_000;
+
+const shortSearch: ScheduleCompiled = (plan, viewed) =>
+  schedulePlan(plan, {
+    viewResult: (id) => viewed.has(id),
+    cost: "ports",
+    maxStates: SCHEDULE_STATES,
+    deadlineMs: SCHEDULE_WITHIN_MS,
+  }).plan;
 
 /** What compiling has found out about one operator's output. */
 interface Bound {
@@ -56,7 +79,8 @@ export async function compile(plan: LogicalPlan, deps: CompileDeps): Promise<Com
     if (result !== undefined && !findings.isBroken(operator.id)) bound.set(operator.id, result);
   }
   if (findings.hasErrors()) return { ok: false, diagnostics: findings.list() };
-  const physical = assemble(drawing, bound);
+  const viewed = new Set(drawing.filter(({ viewResult }) => viewResult).map(({ id }) => id));
+  const physical = await (deps.schedule ?? shortSearch)(assemble(drawing, bound), viewed);
   return { ok: true, plan: physical, planDigest: deps.planDigest(physical), diagnostics: findings.list() };
 }
 
@@ -172,14 +196,8 @@ function assemble(drawing: readonly DrawnOperator[], bound: ReadonlyMap<string, 
       };
     }),
   );
-  const { links, regions } = cutIntoRegions(operators, drawnLinks);
-  const viewed = new Set(drawing.filter(({ viewResult }) => viewResult).map(({ id }) => id));
-  return withFingerprints({
-    format: PLAN_FORMAT,
-    operators: markOutputPorts(operators, links, (id) => viewed.has(id)),
-    links,
-    regions,
-  });
+  const links = drawnLinks.map((link) => ({ ...link, materialized: false, why: "", mustMaterialize: false }));
+  return withFingerprints({ format: PLAN_FORMAT, operators, links, regions: [] });
 }
 
 function physicalOperator(

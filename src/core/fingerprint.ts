@@ -6,64 +6,147 @@
 //     SQL an operator was translated to.
 // F3  A port whose content is left to chance has a reason instead of a hash, and so has every port downstream of it.
 // F4  The JSON is stored beside a cached result and compared on a hit: two fingerprints with one hash are no hit.
+// F5  The content is a bag of rows. Links into one port have no order, and rounding of sums over doubles is no chance.
 //
-// Whoever changes the form, or what settings of an operator mean, raises FINGERPRINT_VERSION: results of the old form are
-// then misses, never wrong hits.
-// test/vectors/fingerprint-*.json pin it.
-import { canonicalJson, sha256Hex } from "./canonical-json.js";
-import { groupBy } from "./group-by.js";
-import { globalPortId, type OutputPort, type PhysicalOperator, type PhysicalPlan } from "./plan.js";
+// fingerprint-form.ts writes the JSON; docs/fingerprints.md is the specification, test/vectors/fingerprint-*.json pin it.
+import { invalid } from "./app-error.js";
+import { sha256Hex } from "./canonical-json.js";
+import { type OperatorText, operatorText, type PortText, portLabel } from "./fingerprint-form.js";
+import {
+  globalPortId,
+  type OutputPort,
+  operatorKey,
+  type PhysicalOperator,
+  type PhysicalPlan,
+  type PortKey,
+} from "./plan.js";
+import { orderByLinks } from "./plan-order.js";
 
-export const FINGERPRINT_VERSION = 1;
+export { FINGERPRINT_VERSION } from "./fingerprint-form.js";
 
 /** The hash and the JSON it is of; or why there is none, as a sentence. */
 export type Fingerprint = { hash: string; json: string } | { reason: string };
 
+type Plan = Pick<PhysicalPlan, "operators" | "links">;
+
 /**
- * The fingerprint of every output port, by global port id. A port that states an `uncacheableReason` has none; the
- * plan's operators come each after what it reads.
+ * The fingerprint of every output port, by global port id. A port that states an `uncacheableReason` has none. Fastest
+ * when operators come each after what it reads, as in every compiled plan; any other order gives the same.
  */
-export function fingerprints(plan: Pick<PhysicalPlan, "operators" | "links">): Map<string, Fingerprint> {
-  const feeding = groupBy(plan.links, (link) => globalPortId(link.to));
+export function fingerprints(plan: Plan): Map<string, Fingerprint> {
+  const walk: Walk = { feeding: sourcesByTarget(plan), prints: new Map(), passedOn: new Map() };
   const found = new Map<string, Fingerprint>();
-  for (const operator of plan.operators) {
-    const inputs = operator.inputs.map((port) =>
-      (feeding.get(globalPortId(port.key)) ?? []).map((link) => found.get(globalPortId(link.from))!),
-    );
-    const chance = inputs.flat().find((input) => "reason" in input);
-    const hashes = inputs.map((port) => port.flatMap((input) => ("hash" in input ? [input.hash] : [])).sort());
-    const common = { version: FINGERPRINT_VERSION, type: operator.type, ...contentOf(operator), inputs: hashes };
-    for (const port of operator.outputs) found.set(globalPortId(port.key), fingerprint(operator, port, common, chance));
-  }
+  const waiting = plan.operators.some((operator) => !take(operator, walk, found));
+  if (waiting) for (const operator of inOrder(plan)) if (!take(operator, walk, found)) throw unfed(operator);
   return found;
 }
 
-function fingerprint(
+/**
+ * Something about ports of one side: by operator id a chain of its ports. An operator has few, and its id is a text that
+ * is there, so following the chain costs less than making a printed key for each lookup.
+ */
+type ByPort<Value> = Map<string, PortEntry<Value>>;
+interface PortEntry<Value> {
+  key: PortKey;
+  value: Value;
+  next: PortEntry<Value> | undefined;
+}
+
+function valueAt<Value>(index: ByPort<Value>, { operatorId, layer, portId, internal }: PortKey): Value | undefined {
+  for (let entry = index.get(operatorId); entry !== undefined; entry = entry.next) {
+    const { key } = entry;
+    if (key.portId === portId && key.internal === internal && key.layer === layer) return entry.value;
+  }
+  return undefined;
+}
+
+const addAt = <Value>(index: ByPort<Value>, key: PortKey, value: Value): void =>
+  void index.set(key.operatorId, { key, value, next: index.get(key.operatorId) });
+
+interface Walk {
+  /** The output ports that feed each input port. */
+  feeding: ByPort<PortKey[]>;
+  /** Of the output ports so far. */
+  prints: ByPort<Fingerprint>;
+  /** What ports downstream of a reason have instead of a hash. */
+  passedOn: Map<Fingerprint, Fingerprint>;
+}
+
+function sourcesByTarget({ links }: Plan): ByPort<PortKey[]> {
+  const sources: ByPort<PortKey[]> = new Map();
+  for (const { from, to } of links) {
+    const known = valueAt(sources, to);
+    if (known) known.push(from);
+    else addAt(sources, to, [from]);
+  }
+  return sources;
+}
+
+const NO_PORTS: readonly PortKey[] = [];
+
+/** Adds an operator's ports; false when something that feeds it is still to come. */
+function take(
   operator: PhysicalOperator,
-  port: OutputPort,
-  common: object,
-  chance: Fingerprint | undefined,
-): Fingerprint {
-  if (port.uncacheableReason !== "") return { reason: port.uncacheableReason };
-  if (chance) return chance;
-  const outputs = operator.outputs.map(({ schema }) => schema);
-  const json = canonicalJson({ ...common, outputs, port: port.key.portId });
+  { feeding, prints, passedOn }: Walk,
+  found: Map<string, Fingerprint>,
+): boolean {
+  const inputs: PortText[] = [];
+  let inherited: Fingerprint | undefined;
+  for (const { key } of operator.inputs) {
+    let hashes = "";
+    const sources = valueAt(feeding, key) ?? NO_PORTS;
+    const several: string[] = [];
+    for (const source of sources) {
+      const print = valueAt(prints, source);
+      if (print === undefined) return false;
+      if (!("hash" in print)) inherited ??= passedOn.get(print);
+      else if (sources.length > 1) several.push(print.hash);
+      else hashes = `"${print.hash}"`;
+    }
+    if (several.length > 0) hashes = `"${several.sort().join('","')}"`;
+    inputs.push({ label: portLabel(key), text: `[${hashes}]` });
+  }
+  const text = inherited === undefined ? operatorText(operator, inputs) : undefined;
+  for (const port of operator.outputs) {
+    const print = ownReason(operator, port, passedOn) ?? inherited ?? hashed(text!, port);
+    addAt(prints, port.key, print);
+    found.set(globalPortId(port.key), print);
+  }
+  return true;
+}
+
+/** Why a port has no hash of its own account; what follows it gets a sentence that names its operator. */
+function ownReason(
+  { operatorId }: PhysicalOperator,
+  { uncacheableReason }: OutputPort,
+  passedOn: Walk["passedOn"],
+): Fingerprint | undefined {
+  if (uncacheableReason === "") return undefined;
+  const own: Fingerprint = { reason: uncacheableReason };
+  const downstream = {
+    reason: `It depends on ${JSON.stringify(operatorId)}, which may differ from run to run. ${uncacheableReason}`,
+  };
+  passedOn.set(own, downstream).set(downstream, downstream);
+  return own;
+}
+
+function hashed({ before, after }: OperatorText, { key }: OutputPort): Fingerprint {
+  const json = `${before}"${portLabel(key)}"${after}`;
   return { hash: sha256Hex(json), json };
 }
 
-/** What the operator does. A scan's columns are those of its output; its dataset counts by content, not by name. */
-function contentOf({ implementation, properties }: PhysicalOperator): object {
-  switch (implementation.kind) {
-    case "scan": {
-      const { contentHash, format, fileSchema } = implementation.scan;
-      return { scan: { contentHash, format, fileSchema } };
-    }
-    case "user-function":
-      return { userFunction: implementation.userFunction };
-    case "query":
-      return { properties };
-  }
+/** The operators, each after what it reads; what is on or behind a cycle is missing. */
+function inOrder({ operators, links }: Plan): PhysicalOperator[] {
+  const byKey = new Map(operators.map((operator) => [operatorKey(operator), operator]));
+  const between = links.map(({ from, to }) => ({ from: operatorKey(from), to: operatorKey(to) }));
+  const known = between.filter(({ from, to }) => byKey.has(from) && byKey.has(to));
+  const order = orderByLinks([...byKey.keys()], known);
+  if (order.length < byKey.size) throw invalid("The links of the plan form a cycle; remove one of them.");
+  return order.map((key) => byKey.get(key)!);
 }
+
+const unfed = ({ operatorId }: PhysicalOperator) =>
+  invalid(`A link to operator ${JSON.stringify(operatorId)} comes from an output port that the plan does not have.`);
 
 /** The plan with hash or reason on every output port. */
 export function withFingerprints(plan: PhysicalPlan): PhysicalPlan {

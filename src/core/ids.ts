@@ -38,6 +38,11 @@ export function executionId(text: string): ExecutionId {
   );
 }
 
+export function datasetId(text: string): DatasetId {
+  if (UUID.test(text)) return text as DatasetId;
+  throw invalid(text === "" ? "The dataset id is missing." : `${JSON.stringify(text.slice(0, 80))} is no dataset id.`);
+}
+
 /** UUIDv7: sorts by time of making. */
 export const newExecutionId = (): ExecutionId => v7() as ExecutionId;
 export const newDatasetId = (): DatasetId => v7() as DatasetId;

@@ -136,6 +136,8 @@ export interface PhysicalLink {
   to: PortKey;
   materialized: boolean;
   why: string;
+  /** True when the link's own ends demand it, false when the schedule chose it. */
+  mustMaterialize: boolean;
 }
 
 export interface Region {

@@ -2,7 +2,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { expect } from "chai";
 import { PhysicalPlan as WirePhysicalPlan } from "../../src/contract/postern/v1/plan.js";
 import { canonicalJson, sha256Hex } from "../../src/core/canonical-json.js";
-import { type Fingerprint, fingerprints, withFingerprints } from "../../src/core/fingerprint.js";
+import { FINGERPRINT_VERSION, type Fingerprint, fingerprints, withFingerprints } from "../../src/core/fingerprint.js";
 import { globalPortId, type PhysicalOperator, type PhysicalPlan, type PortKey } from "../../src/core/plan.js";
 import { physicalPlanFromWire, planDigest } from "../../src/rpc/plan-codec.js";
 import { columns } from "../support/plans.js";
@@ -60,8 +60,31 @@ describe("fingerprints", () => {
         if (!("hash" in print)) continue;
         expect(canonicalJson(JSON.parse(print.json))).to.equal(print.json);
         expect(sha256Hex(print.json)).to.equal(print.hash);
-        expect(JSON.parse(print.json).version).to.equal(1);
+        expect(JSON.parse(print.json).version).to.equal(FINGERPRINT_VERSION);
       }
+  });
+
+  it("are equal and differ in the vectors as their descriptions say", () => {
+    const of = (part: string, id: string, index = 0): string => {
+      const [, vector] = vectors.find(([name]) => name === `fingerprint-${part}.json`)!;
+      const ports = planIn(vector).operators.flatMap((o) => (o.operatorId === id ? o.outputs : []));
+      const print = vector.fingerprints[globalPortId(ports[index]!.key)]!;
+      return "hash" in print ? print.hash : expect.fail(`${part} ${id} has no hash`);
+    };
+    const all = (part: string, ...ids: string[]) => new Set(ids.map((id) => of(part, id)));
+    for (const part of ["numbers", "unicode"]) expect(of(part, "one"), part).to.equal(of(part, "two"));
+    expect(of("many-links", "forth")).to.equal(of("many-links", "back"));
+    expect(all("many-links", "forth", "twice", "once", "none")).to.have.length(4);
+    expect(of("ports-and-layers", "wide")).to.equal(of("ports-and-layers", "wide-again"));
+    expect(new Set([0, 1, 2].map((port) => of("ports-and-layers", "split", port)))).to.have.length(3);
+    expect(of("ports-and-layers", "j", 0)).not.to.equal(of("ports-and-layers", "j", 1));
+    expect(of("joins", "straight")).to.equal(of("joins", "copy"));
+    expect(all("joins", "straight", "swapped", "self")).to.have.length(3);
+    expect(of("functions", "plain")).to.equal(of("functions", "restated"));
+    expect(all("functions", "plain", "keeps", "environment", "entry", "python", "setting")).to.have.length(6);
+    expect(of("scans", "t")).to.equal(of("scans", "moved"));
+    const scans = ["t", "content", "fewer", "sampled", "csv", "headed", "unknown", "json"];
+    expect(all("scans", ...scans)).to.have.length(scans.length);
   });
 
   it("do not depend on ids, names for people, links' ids or marks", () => {
@@ -185,7 +208,14 @@ describe("fingerprints", () => {
     const plan = (...order: string[]): PhysicalPlan => ({
       format: 1,
       operators: [source("a", 1), source("b", 2), many],
-      links: order.map((id) => ({ id, from: port(id, false), to: port("many", true), materialized: false, why: "" })),
+      links: order.map((id) => ({
+        id,
+        from: port(id, false),
+        to: port("many", true),
+        materialized: false,
+        mustMaterialize: false,
+        why: "",
+      })),
       regions: [],
     });
     expect(hashOf(plan("a", "b"), "many")).to.equal(hashOf(plan("b", "a"), "many"));
@@ -196,8 +226,22 @@ describe("fingerprints", () => {
     const plan = planNamed("user-function");
     const reason = operator(plan, "some").outputs[0]!.uncacheableReason;
     expect(reason).not.to.equal("");
-    expect(operator(plan, "once").outputs[0]!.uncacheableReason).to.equal(reason);
-    expect(withFingerprints(plan)).to.deep.equal(plan);
+    const finished = withFingerprints(plan);
+    expect(operator(finished, "some").outputs[0]!.uncacheableReason).to.equal(reason);
+    expect(operator(finished, "once").outputs[0]!.uncacheableReason).to.equal(
+      `It depends on "some", which may differ from run to run. ${reason}`,
+    );
+    expect(withFingerprints(finished)).to.deep.equal(finished);
+  });
+
+  it("refuse links that form a cycle or come from nowhere", () => {
+    const cycle = planNamed("scan-filter");
+    const late = operator(cycle, "late");
+    for (const link of cycle.links) if (link.to.operatorId === "late") link.from = late.outputs[0]!.key;
+    expect(() => fingerprints(cycle)).to.throw(/cycle/);
+    const nowhere = planNamed("scan-filter");
+    nowhere.links[0]!.from = { ...nowhere.links[0]!.from, portId: 5 };
+    expect(() => fingerprints(nowhere)).to.throw(/"late" comes from an output port that the plan does not have/);
   });
 
   it("cost one step per operator and link, so a long chain is no burden", () => {
@@ -217,6 +261,7 @@ describe("fingerprints", () => {
         from: port(ids[i]!, false),
         to: port(id, true),
         materialized: false,
+        mustMaterialize: false,
         why: "",
       })),
       regions: [],

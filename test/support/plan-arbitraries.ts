@@ -140,9 +140,19 @@ export const physicalPlanArbitrary: fc.Arbitrary<PhysicalPlan> = fc.record({
     }),
     { maxLength: 4 },
   ),
-  links: fc.array(fc.record({ id: text, from: portKey, to: portKey, materialized: fc.boolean(), why: text }), {
-    maxLength: 4,
-  }),
+  links: fc.array(
+    fc.record({
+      id: text,
+      from: portKey,
+      to: portKey,
+      materialized: fc.boolean(),
+      why: text,
+      mustMaterialize: fc.boolean(),
+    }),
+    {
+      maxLength: 4,
+    },
+  ),
   regions: fc.array(
     fc.record({
       id: int32,

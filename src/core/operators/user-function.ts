@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { foldName } from "../names.js";
 import { ATTRIBUTE_TYPES, type Language, type Schema } from "../plan.js";
+import { chanceInCode } from "./code-chance.js";
 import { defineOperator } from "./operator.js";
 import { columnName, repeatedNames } from "./settings.js";
 
@@ -29,8 +30,10 @@ const settings = z
       ),
     deterministic: z
       .boolean()
-      .default(true)
-      .describe("False when the same row may give different results; such results are never reused."),
+      .optional()
+      .describe(
+        "False when the same rows may give different results; such results are never reused. When absent, the code is taken to be so if it names chance or the clock.",
+      ),
   })
   .refine(({ retainInputColumns, outputColumns }) => retainInputColumns || outputColumns.length > 0, {
     path: ["outputColumns"],
@@ -44,7 +47,7 @@ function userFunction(type: string, language: Language, entryPoint: string, summ
     inputs: 1,
     settings,
     describe: ({ code, outputColumns, retainInputColumns, environment, deterministic }) => ({
-      nondeterminism: () => (deterministic ? undefined : "Its author says its result is not determined by its input."),
+      nondeterminism: () => chanceOf(code, language, deterministic),
       findings: [
         ...repeatedNames(
           outputColumns.map(({ name }) => name),
@@ -62,6 +65,15 @@ function userFunction(type: string, language: Language, entryPoint: string, summ
       },
     }),
   });
+}
+
+/** What the author says counts; when nothing is said, the code is looked at. */
+function chanceOf(code: string, language: Language, deterministic: boolean | undefined): string | undefined {
+  if (deterministic === true) return undefined;
+  if (deterministic === false) return "Its author says its result is not determined by its input.";
+  const words = chanceInCode(code, language);
+  if (words === undefined) return undefined;
+  return `Its code holds ${JSON.stringify(words)}, which differs from run to run; set "deterministic" to true if the result does not depend on it.`;
 }
 
 /** The input's columns with the function's over them, as its result is merged over the input row. */
