@@ -2,6 +2,7 @@
 import { readFileSync } from "node:fs";
 import {
   type CallOptions,
+  Channel,
   type ChannelCredentials,
   type ChannelOptions,
   type Client,
@@ -56,6 +57,16 @@ export const STREAM_CHANNEL_OPTIONS: ChannelOptions = {
   "grpc.enable_retries": 0,
   "grpc.keepalive_permit_without_calls": 1,
 };
+
+/** A channel for short calls and server streams; whoever opens it closes it. */
+export function openChannel(server: ServerAddress): Channel {
+  const options = { ...UNARY_CHANNEL_OPTIONS, "grpc.use_local_subchannel_pool": 1 };
+  return new Channel(server.address, channelCredentials(server), options);
+}
+
+/** Options of a generated client that goes over a channel of its caller's; its address and credentials are the channel's. */
+export const over = (channel: Channel) =>
+  [channel.getTarget(), credentials.createInsecure(), { channelOverride: channel }] as const;
 
 /** What every call carries when its caller has a token. */
 export function bearer(token?: string): Metadata {

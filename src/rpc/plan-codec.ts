@@ -137,12 +137,13 @@ export function physicalPlanFromWire(plan: wire.PhysicalPlan): core.PhysicalPlan
   return {
     format: plan.format,
     operators: plan.operators.map(operatorFromWire),
-    links: plan.links.map(({ id, from, to, materialized, why }) => ({
+    links: plan.links.map(({ id, from, to, materialized, why, mustMaterialize }) => ({
       id,
       from: portKeyFromWire(from),
       to: portKeyFromWire(to),
       materialized,
       why,
+      mustMaterialize,
     })),
     regions: plan.regions.map(({ id, level, operators, cached }) => ({
       id,

@@ -45,6 +45,8 @@ export interface ServerConfig {
   /** How often an execution is tried before LOST makes it FAILED. */
   maxAttempts: number;
   maxUploadBytes: number;
+  /** How long a stored object stays after the last port, console or cache entry that named it has gone. */
+  sweepGraceMs: number;
   logLevel: (typeof LOG_LEVELS)[number];
 }
 
@@ -78,6 +80,8 @@ export function readServerConfig(variables: NodeJS.ProcessEnv = process.env): Se
     watchRightMs: env.integer("POSTERN_WATCH_RIGHT_MS", { defaultTo: 60_000, min: 1_000, max: 3_600_000 }),
     maxAttempts: env.integer("POSTERN_MAX_ATTEMPTS", { defaultTo: 3, min: 1, max: 1_000 }),
     maxUploadBytes: env.integer("POSTERN_MAX_UPLOAD_BYTES", { defaultTo: 10 * 1024 ** 3, min: 1 }),
+    // A lookup under way may have found what has just lost its last name: no transaction lasts a minute.
+    sweepGraceMs: env.integer("POSTERN_SWEEP_GRACE_MS", { defaultTo: 600_000, min: 60_000, max: 31_536_000_000 }),
     logLevel: env.oneOf("POSTERN_LOG_LEVEL", LOG_LEVELS, "info"),
   };
 }

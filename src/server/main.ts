@@ -16,8 +16,10 @@ import { type ExecutionServer, executionDefinition } from "../rpc/executor-frame
 import { providerKeys } from "./access/token-keys.js";
 import { createTokenVerifier } from "./access/token-verification.js";
 import { createTokenIssuer } from "./access/tokens.js";
+import { rememberBindings } from "./binding/binding-memory.js";
 import { planCompiler } from "./binding/plan-compiler.js";
 import { createSchemaBinder } from "./binding/schema-binder.js";
+import { createWaitingLine } from "./cache/waiting-line.js";
 import { readServerConfig, type ServerConfig } from "./config.js";
 import { openDatabase, type PostgresDatabase } from "./database/database.js";
 import { migrate } from "./database/migrate.js";
@@ -35,6 +37,7 @@ import { createStreamAttention } from "./executions/stream-attention.js";
 import { keepHouse } from "./housekeeping.js";
 import { createNotifications, type Notifications } from "./notifications.js";
 import { workflowVersion } from "./repositories/workflows.js";
+import { createPlanScheduler } from "./scheduling/plan-scheduler.js";
 import { accessService } from "./services/access-service.js";
 import { cacheService } from "./services/cache-service.js";
 import { compileService } from "./services/compile-service.js";
@@ -87,7 +90,16 @@ export async function startServer(config: ServerConfig, log: Logger, shutdown: S
   runUntilStop(shutdown, "queue dispatcher", (signal) => queues.run(signal));
 
   const streams = await openStreams(config, notifications, feed, shutdown, log);
-  const { services, verifyToken } = await createServices(config, db, notifications, feed, queues, streams, shutdown);
+  const { services, verifyToken } = await createServices(
+    config,
+    db,
+    notifications,
+    feed,
+    queues,
+    streams,
+    shutdown,
+    log,
+  );
   const server = createGrpcServer({
     services,
     verifyToken,
@@ -103,6 +115,9 @@ export async function startServer(config: ServerConfig, log: Logger, shutdown: S
   runUntilStop(shutdown, "housekeeping", (signal) => keepHouse(house, signal));
   return address;
 }
+
+/** How long a schedule nobody runs is searched at most. */
+const USUAL_SCHEDULE_MS = 1_000;
 
 /** Connections that executors share among themselves: clients who list and prepare cannot keep a lease waiting. */
 const STREAM_POOL_SIZE = 8;
@@ -126,6 +141,8 @@ async function openStreams(
   shutdown.add("database of the streams", () => db.close());
   const attention = createStreamAttention({ db, hints, log });
   runUntilStop(shutdown, "stream attention", (signal) => attention.run(signal));
+  const line = createWaitingLine({ db, hints, log });
+  runUntilStop(shutdown, "waiting line of the cache", (signal) => line.run(signal));
   const committer = createEventCommitter({
     connection: createWriterConnection({
       connect: () => db.sessionConnection("postern-writer"),
@@ -134,12 +151,13 @@ async function openStreams(
     onCommitted(committed) {
       feed.committed(committed.executionId, committed);
       hints.executionChanged(committed.executionId, committed.lastNumber);
+      hints.cacheChanged(committed.cacheKeys);
     },
     log,
     now: Date.now,
   });
   shutdown.add("event committer", () => committer.close(DRAIN_GRACE_MS));
-  return { db, attention, committer, planOf: createPlanMemory(db) };
+  return { db, attention, line, committer, planOf: createPlanMemory(db) };
 }
 
 /** Something that runs for as long as the server does; closing it waits for its last step. */
@@ -160,6 +178,7 @@ async function createServices(
   queues: QueueDispatcher,
   streams: Awaited<ReturnType<typeof openStreams>>,
   shutdown: Shutdown,
+  log: Logger,
 ): Promise<{ services: MountedService[]; verifyToken: ReturnType<typeof createTokenVerifier> }> {
   const tokens = await createTokenIssuer({
     keyFile: config.executionKeyFile,
@@ -176,7 +195,14 @@ async function createServices(
   shutdown.add("result reader", () => results.close());
   const binder = await createSchemaBinder();
   shutdown.add("schema binder", () => binder.close());
-  const compile = planCompiler({ bindSchemas: binder.bindSchemas });
+  const scheduler = createPlanScheduler({ log });
+  shutdown.add("plan scheduler", () => scheduler.close());
+  const { schedule } = scheduler;
+  const compile = planCompiler({
+    bindSchemas: rememberBindings(binder.bindSchemas),
+    schedule: async (plan, viewed) =>
+      (await schedule(plan, viewed, { cost: "ports", deadlineMs: USUAL_SCHEDULE_MS })).plan,
+  });
   const connected = createConnectedExecutors();
   const execution = executionService({
     db,
@@ -187,6 +213,7 @@ async function createServices(
     connected,
     queues,
     compile,
+    schedule,
     resolveDataset,
     resultRoot: config.resultRoot,
     leaseMs: config.leaseMs,
@@ -202,7 +229,7 @@ async function createServices(
   });
   const access = accessService({ db, connectedExecutors: connected.of, mintServeToken: tokens.mintServeToken });
   const datasets = datasetService({ db, ...config });
-  const compiler = compileService({ db, compile, resolveDataset, workflowVersion });
+  const compiler = compileService({ db, compile, schedule, resolveDataset, workflowVersion });
   return {
     verifyToken,
     services: [
@@ -211,7 +238,19 @@ async function createServices(
         PortRegistryService,
         portRegistryService({ db, resultRoot: config.resultRoot, results }),
       ),
-      mount<CacheServiceServer>(CacheServiceService, cacheService({ db })),
+      mount<CacheServiceServer>(
+        CacheServiceService,
+        cacheService({
+          ...config,
+          db,
+          hints,
+          compile,
+          schedule,
+          resolveDataset,
+          line: streams.line,
+          planOf: streams.planOf,
+        }),
+      ),
       mount<WorkflowServiceServer>(WorkflowServiceService, workflowService({ db })),
       mount<CompileServiceServer>(CompileServiceService, compiler),
       mount<DatasetServiceServer>(DatasetServiceService, datasets),

@@ -38,12 +38,22 @@ export interface Hints {
   executorConcerned(executionId: string): void;
   /** A computing unit has a queued execution. */
   executionQueued(projectId: string, computingUnitId: string): void;
+  /** Keys of the cache came out: an entry is there, or a reservation has ended or passed to somebody. */
+  cacheChanged(keys: readonly HintedKey[]): void;
   /** Calls `look` at each hint for the execution until the returned function is called. */
   onExecution(executionId: string, look: LookAtLog): () => void;
   /** Calls `look` at each hint that concerns the execution's executor until the returned function is called. */
   onExecutorConcern(executionId: string, look: () => void): () => void;
   /** Calls `look` at each hint for the computing unit's queue until the returned function is called. */
   onQueue(projectId: string, computingUnitId: string, look: () => void): () => void;
+  /** Calls `look` at each hint for the key of the cache until the returned function is called. */
+  onCacheKey(key: HintedKey, look: () => void): () => void;
+}
+
+/** A key of the cache, whatever its namespace. */
+export interface HintedKey {
+  projectId: string;
+  subdagHash: string;
 }
 
 export interface Notifications extends Hints {
@@ -143,11 +153,17 @@ export function createNotifications({ sessionConnection, log, answerMs = 5_000 }
     executionChanged: (executionId, lastNumber) => hint(`e/${executionId}`, lastNumber),
     executorConcerned: (executionId) => hint(`x/${executionId}`),
     executionQueued: (projectId, computingUnitId) => hint(`q/${projectId}/${computingUnitId}`),
+    cacheChanged: (keys) => {
+      for (const key of keys) hint(keyTopic(key));
+    },
     onExecution: (executionId, look) => listen(`e/${executionId}`, look),
     onExecutorConcern: (executionId, look) => listen(`x/${executionId}`, () => look()),
     onQueue: (projectId, computingUnitId, look) => listen(`q/${projectId}/${computingUnitId}`, () => look()),
+    onCacheKey: (key, look) => listen(keyTopic(key), () => look()),
   };
 }
+
+const keyTopic = ({ projectId, subdagHash }: HintedKey): string => `c/${projectId}/${subdagHash}`;
 
 /** Two hints of one topic as one: whoever must look in any case stays so. */
 function later(one: bigint | undefined, other: bigint | undefined): bigint | undefined {

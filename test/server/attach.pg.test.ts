@@ -262,6 +262,7 @@ describe("Attach", () => {
       consoles: [],
       statistics: [],
       cacheCommits: [],
+      reuse: [],
       logUri: "",
       statisticsUri: "",
       lastSequence: 0n,

@@ -39,6 +39,7 @@ describe("The server's configuration", () => {
       serveTokenSeconds: 3_600,
       maxAttempts: 3,
       maxUploadBytes: 10 * 1024 ** 3,
+      sweepGraceMs: 600_000,
       logLevel: "info",
     });
     for (const name of Object.keys(minimal)) {

@@ -10,9 +10,12 @@ import { readEventBatch } from "../../src/server/executions/event-batch.js";
 import { createEventCommitter, type EventCommitter } from "../../src/server/executions/event-committer.js";
 import type { EventEffects } from "../../src/server/executions/event-effects.js";
 import type { Committed } from "../../src/server/executions/group-write.js";
+import { upsertPorts } from "../../src/server/repositories/ports.js";
 import { line } from "../support/attached-executor.js";
 import { allowBareExecutions, bareExecutions } from "../support/bare-executions.js";
+import { deferred } from "../support/deferred.js";
 import { createMigratedDatabase, type MigratedDatabase } from "../support/migrated-database.js";
+import { rejection } from "../support/rejection.js";
 import { until } from "../support/until.js";
 
 const lines = (first: number, count: number) =>
@@ -24,6 +27,32 @@ const lines = (first: number, count: number) =>
   );
 
 const log = createLogger("test", "silent");
+
+const portRow = (executionId: string, uri: string) => ({
+  executionId,
+  globalPortId: "a",
+  operatorId: "a",
+  layer: "main",
+  portId: 0,
+  internal: false,
+  input: false,
+  uri,
+  rowCount: 1n,
+  byteCount: 4n,
+  schema: [],
+  subdagHash: "",
+  viewed: false,
+  attempt: 1,
+  computeMs: 0n,
+});
+const withPort = (port: ReturnType<typeof portRow>): EventEffects => ({
+  states: [],
+  operatorStates: new Map(),
+  statistics: new Map(),
+  ports: new Map([[port.globalPortId, port]]),
+  reused: new Map(),
+  offers: new Map(),
+});
 
 describe("The group commit", () => {
   let database: MigratedDatabase;
@@ -181,6 +210,22 @@ describe("The group commit", () => {
     expect(await logOf(held!)).to.have.lengthOf(5);
   });
 
+  it("does not let an object that somebody holds locked keep other streams waiting", async () => {
+    const [held, other, free] = await bareExecutions(db, 3);
+    const uri = (id: string) => `file:///results/p/${id}/1/a.parquet`;
+    await upsertPorts(db, [portRow(held!, uri(held!))]);
+    const streams = [held, other, free].map((id) => open(id!));
+    await db.transaction(async (tx) => {
+      await tx.query("select from blob where uri = :uri for update", { uri: uri(held!) });
+      streams[0]!.say(1, 1, withPort(portRow(held!, uri(held!))));
+      streams[1]!.say(1, 1, withPort(portRow(other!, uri(other!))));
+      streams[2]!.say(1, 1);
+      await until(() => streams[1]!.told.stored === 1n && streams[2]!.told.stored === 1n);
+      expect(streams[0]!.told).to.include({ stored: 0n, refused: undefined });
+    });
+    await until(() => streams[0]!.told.stored === 1n);
+  });
+
   it("stores the others when what one stream says cannot be stored", async () => {
     const [bad, good] = await bareExecutions(db, 2);
     const streams = [open(bad!), open(good!)];
@@ -188,6 +233,8 @@ describe("The group commit", () => {
       states: [],
       statistics: new Map(),
       ports: new Map(),
+      reused: new Map(),
+      offers: new Map(),
       operatorStates: new Map([["x", { executionId: bad!, operatorId: "nul\0", layer: "main", state: "RUNNING" }]]),
     };
     streams[0]!.say(1, 2, poison);
@@ -203,7 +250,9 @@ describe("The group commit", () => {
     const streams = ids.map((id) => open(id));
     for (let round = 0; round < 40; round++) {
       for (const { say } of streams) say(round * 50 + 1, 50);
-      if (round % 4 === 3)
+      if (round === 0)
+        await until(() => connections.length > 0); // one that is cut while it is made does not count
+      else if (round % 4 === 3)
         await db.query(
           "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'postern-writer'",
         );
@@ -301,6 +350,19 @@ describe("The group commit", () => {
     stuck.open({ fence, leaseMs: 1, lastSequence: 0n, listener }).beat();
     await delay(20);
     await stuck.close(50);
+  });
+
+  it("gives up the connection that is being made when it is closed, and ends it when it comes all the same", async () => {
+    const made = deferred<pg.Client>();
+    const connection = createWriterConnection({ connect: () => made.promise, patienceMs: 60_000 });
+    const refused = rejection(connection.transaction(async () => {}));
+    await connection.close();
+    expect(await refused).to.be.an.instanceOf(InDoubt);
+    const late = await db.sessionConnection("postern-writer");
+    const ended = new Promise((resolve) => late.once("end", resolve));
+    made.resolve(late);
+    await ended;
+    expect(await rejection(connection.transaction(async () => {}))).to.be.an.instanceOf(InDoubt);
   });
 
   it("extends the lease by a heartbeat, also when there is nothing to store", async () => {

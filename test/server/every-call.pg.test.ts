@@ -9,6 +9,7 @@ import { importPKCS8, SignJWT } from "jose";
 import { Scope } from "../../src/contract/postern/v1/options.js";
 import { DEVELOPMENT_AUDIENCE, DEVELOPMENT_ISSUER } from "../../src/dev/development-issuer.js";
 import { descriptors } from "../../src/rpc/descriptors.js";
+import { outputPort } from "../support/cache-entries.js";
 import { startTestServer, type TestServer } from "../support/test-server.js";
 
 const calls = [...descriptors().registry]
@@ -135,6 +136,11 @@ describe("every call", () => {
     "/postern.v1.PortRegistry/ResolvePorts": (execution_id) => ({ execution_id }),
     "/postern.v1.PortRegistry/ListPorts": (execution_id) => ({ execution_id }),
     "/postern.v1.PortRegistry/ClearExecution": (execution_id) => ({ execution_id }),
+    "/postern.v1.CacheService/LookupPlan": (execution_id) => ({ execution_id }),
+    "/postern.v1.CacheService/WatchKeys": (execution_id) => ({ execution_id, global_port_ids: [outputPort("order")] }),
+    "/postern.v1.CacheService/ExtendReservations": (execution_id) => ({ execution_id }),
+    "/postern.v1.CacheService/ReleaseReservations": (execution_id) => ({ execution_id }),
+    "/postern.v1.CacheService/CommitPorts": (execution_id) => ({ execution_id }),
   };
 
   for (const call of guarded.filter((one) => one.scopes.includes(Scope.SCOPE_EXECUTION) && one.name !== "Attach")) {

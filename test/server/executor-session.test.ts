@@ -9,6 +9,7 @@ import type { CallContext } from "../../src/server/access/caller.js";
 import { createEventCommitter } from "../../src/server/executions/event-committer.js";
 import { type ExecutorSessionDeps, runExecutorSession } from "../../src/server/executions/executor-session.js";
 import type { Slice } from "../../src/server/executions/stream-writer.js";
+import { deferred } from "../support/deferred.js";
 import { until } from "../support/until.js";
 
 const log = createLogger("test", "silent");
@@ -119,5 +120,20 @@ describe("A session with an executor", () => {
     expect(sent.filter(({ $case }) => $case === "heartbeat")).to.have.lengthOf(1);
     leave();
     await running.catch(() => {}); // the test left
+  });
+
+  it("leaves no timer behind when it ends while the transport takes a token", async () => {
+    const taken = deferred();
+    const { sent, run, leave } = sessionOf(silent, () => taken.promise);
+    const timers = () => process.getActiveResourcesInfo().filter((kind) => kind === "Timeout").length;
+    await delay(0); // mocha's own timer runs from here on
+    const before = timers();
+    const running = run();
+    await until(() => sent.some(({ $case }) => $case === "tokenGrant"));
+    leave();
+    await running.catch(() => {}); // the test left
+    taken.resolve();
+    await delay(0);
+    expect(timers()).to.equal(before);
   });
 });

@@ -13,6 +13,7 @@ import {
 } from "../../src/contract/grpc/reflection/v1/reflection.js";
 import { ServerReflectionClient as ServerReflectionAlphaClient } from "../../src/contract/grpc/reflection/v1alpha/reflection.js";
 import {
+  CompileRequest,
   CompileServiceClient,
   type CompileServiceServer,
   CompileServiceService,
@@ -82,7 +83,7 @@ describe("The gRPC server", () => {
 
   const compile = (methods: Partial<ServiceMethods<CompileServiceServer, CallContext>> = {}) =>
     mount<CompileServiceServer>(CompileServiceService, {
-      compile: async () => ({ plan: undefined, planDigest: "", diagnostics: [] }),
+      compile: async () => ({ plan: undefined, planDigest: "", diagnostics: [], schedule: undefined }),
       listOperatorTypes: async () => ({ operatorTypes: [] }),
       ...methods,
     });
@@ -299,11 +300,18 @@ describe("The gRPC server", () => {
 
     it("reports a reply that cannot be serialised", async () => {
       const { address } = await start([
-        compile({ compile: async () => ({ plan: undefined, planDigest: "", diagnostics: "no list" as never }) }),
+        compile({
+          compile: async () => ({
+            plan: undefined,
+            planDigest: "",
+            diagnostics: "no list" as never,
+            schedule: undefined,
+          }),
+        }),
       ]);
       const client = connect(CompileServiceClient, address);
       const token = await provider.userToken();
-      const call = callUnary(client, "compile", { projectId: "", source: undefined }, { token });
+      const call = callUnary(client, "compile", CompileRequest.fromPartial({}), { token });
       expect(await rejection(call)).to.include({ code: "internal" });
       expect(logged.filter(({ level }) => level === 50)).to.have.length(1);
     });
@@ -325,7 +333,7 @@ describe("The gRPC server", () => {
       await rejection(callUnary(client, "listOperatorTypes", {}));
       const leave = new AbortController();
       const left = rejection(
-        callUnary(client, "compile", { projectId: "", source: undefined }, { token, signal: leave.signal }),
+        callUnary(client, "compile", CompileRequest.fromPartial({}), { token, signal: leave.signal }),
       );
       await begun.promise;
       leave.abort();
@@ -470,7 +478,7 @@ describe("The gRPC server", () => {
     const { address } = await server.listen("127.0.0.1:0");
     const client = connect(CompileServiceClient, address);
     const token = await provider.userToken();
-    const call = callUnary(client, "compile", { projectId: "x".repeat(2_000), source: undefined }, { token });
+    const call = callUnary(client, "compile", CompileRequest.fromPartial({ projectId: "x".repeat(2_000) }), { token });
     expect(await rejection(call)).to.include({ code: "exhausted" });
   });
 });

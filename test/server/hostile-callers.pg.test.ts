@@ -127,7 +127,7 @@ describe("Against hostile callers", () => {
   it("an expression with a number beyond all bounds, or nested functions without end, is a finding", async () => {
     const nested = `${"list_transform([1], x -> ".repeat(40)}1${")".repeat(40)}`;
     const nines = `weight < ${"9".repeat(9_000)}`;
-    const { CompileServiceClient } = await import("../../src/contract/postern/v1/compile.js");
+    const { CompileRequest, CompileServiceClient } = await import("../../src/contract/postern/v1/compile.js");
     const { LogicalPlan } = await import("../../src/contract/postern/v1/plan.js");
     const client = new CompileServiceClient(server.address, credentials.createInsecure());
     for (const predicate of [`len(${nested}) > 0`, "weight < 1e999", nines]) {
@@ -138,7 +138,8 @@ describe("Against hostile callers", () => {
         ],
         links: [{ from: "fruit", to: "bad" }],
       });
-      const request = { projectId: PROJECT, source: { $case: "plan" as const, value: plan } };
+      const source = { $case: "plan" as const, value: plan };
+      const request = { ...CompileRequest.create(), projectId: PROJECT, source };
       const reply = await callUnary(client, "compile", request, { token: server.owner });
       expect(
         reply.diagnostics.map((d) => `${d.operatorId}.${d.property}`),

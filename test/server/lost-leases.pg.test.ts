@@ -154,6 +154,8 @@ describe("The lease watch", () => {
       onExecution: none,
       onExecutorConcern: none,
       onQueue: none,
+      cacheChanged: () => {},
+      onCacheKey: none,
     };
     return expireLeases({ db: server.db, hints, now: () => new Date(), ...times }, log);
   };

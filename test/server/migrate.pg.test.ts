@@ -5,6 +5,7 @@ import { expect } from "chai";
 import { openDatabase, type PostgresDatabase } from "../../src/server/database/database.js";
 import { migrate } from "../../src/server/database/migrate.js";
 import { schemaSnapshot } from "../../src/server/database/schema-snapshot.js";
+import { allowBareExecutions, bareExecutions } from "../support/bare-executions.js";
 import { createTestDatabase, type TestDatabase } from "../support/database.js";
 import { rejection } from "../support/rejection.js";
 import { makeTestDirectory, removeTestDirectory } from "../support/test-directory.js";
@@ -81,6 +82,49 @@ describe("Migrations", () => {
     const error = await rejection(migrate(db, older));
     expect(error).to.include({ code: "precondition", reason: "SCHEMA_NEWER" });
     expect(error.message).to.contain("20260101000001_make_b").and.contain("upgrade the server");
+  });
+
+  it("enter into the ledger what ports, consoles and entries name already, and take it out again", async () => {
+    const LEDGER = "20261121130000_add_ledger_and_reservations";
+    const { up, down } = await import(new URL(`../../migrations/${LEDGER}.ts`, import.meta.url).href);
+    const applied = await migrate(db);
+    const undo = applied.slice(applied.indexOf(LEDGER)).reverse();
+    for (const name of undo) {
+      const migration = await import(new URL(`../../migrations/${name}.ts`, import.meta.url).href);
+      await migration.down(db.knex);
+    }
+    await allowBareExecutions(db);
+    await db.query("insert into project (id, name, created_by) values ('p', '', 'x')");
+    await db.query("insert into workflow (project_id, id, latest_version, created_by) values ('p', 'w', 0, 'x')");
+    const [id] = await bareExecutions(db);
+    await db.query(
+      `insert into port_result (execution_id, global_port_id, operator_id, layer, port_id, internal, input, uri, row_count,
+                                byte_count, schema, subdag_hash, viewed, attempt)
+       select :id, name, name, 'main', 0, false, false, 'file:///' || uri, 3, 30, '[]', name, false, 1
+         from (values ('a', 'a'), ('b', 'a'), ('c', 'c')) as port (name, uri)`,
+      { id },
+    );
+    await db.query("insert into console_result values (:id, 'a', 0, 'file:///console', 5, 50)", { id });
+    await db.query(
+      `insert into cache_entry (project_id, workflow_id, global_port_id, subdag_hash, fingerprint_json, result_uri,
+                                tuple_count, byte_count, source_execution_id)
+       values ('p', 'w', 'a', 'a', '{}', 'file:///a', 3, 30, :id), ('p', 'w', 'd', 'd', '{}', 'file:///replaced', 4, 40, :id)`,
+      { id },
+    );
+    await up(db.knex);
+    const ledger = "select uri, row_count, byte_count, execution_id, check_at from blob order by uri";
+    expect(await db.query(ledger)).to.deep.equal(
+      [
+        { uri: "file:///a", rowCount: 3n, byteCount: 30n },
+        { uri: "file:///c", rowCount: 3n, byteCount: 30n },
+        { uri: "file:///console", rowCount: 5n, byteCount: 50n },
+        { uri: "file:///replaced", rowCount: 4n, byteCount: 40n },
+      ].map((row) => ({ ...row, executionId: id, checkAt: null })),
+    );
+    await db.query("delete from execution where id = :id", { id });
+    expect(await db.query("select from cache_entry"), "entries outlive their execution").to.have.lengthOf(2);
+    await down(db.knex);
+    expect(await db.query("select from cache_entry"), "as long as that is allowed").to.have.lengthOf(0);
   });
 
   it("can be undone one after the other", async () => {

@@ -38,6 +38,8 @@ describe("PrepareExecution", () => {
         name: "",
         queue: false,
         maxAttempts: 0,
+        cache: undefined,
+        costModel: 0,
       },
       { token },
     );
@@ -144,6 +146,8 @@ describe("PrepareExecution", () => {
         name: "",
         queue: false,
         maxAttempts: 0,
+        cache: undefined,
+        costModel: 0,
       };
       return (await rejection(callUnary(server.client.executions, "prepareExecution", request, { token: stranger })))
         .message;

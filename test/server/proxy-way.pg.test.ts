@@ -1,4 +1,5 @@
 import { expect } from "chai";
+import { InvalidateRequest } from "../../src/contract/postern/v1/cache.js";
 import {
   ExecutionState,
   Manifest,
@@ -126,6 +127,8 @@ describe("The proxy way: unary reports of an existing engine", () => {
     const { spec, token } = await server.prepare();
     const { executionId, resultPrefix } = spec!;
     const hash = spec!.plan!.operators[2]!.outputs[0]!.subdagHash;
+    const wanted = { executionId, globalPortIds: [], brokenUris: [] };
+    await callUnary(server.client.caches, "lookupPlan", wanted, { token });
     await complete(
       {
         executionId,
@@ -170,14 +173,14 @@ describe("The proxy way: unary reports of an existing engine", () => {
     const { executionId, resultPrefix } = spec!;
     const base = { executionId, attempt: 1, ports: [orderPort(resultPrefix)] };
     const forged = { ...base, state: ExecutionState.EXECUTION_STATE_COMPLETED, cacheCommits: ["f".repeat(64)] };
-    expect(await rejection(complete(forged))).to.include({ reason: "MANIFEST_REFUSED" });
+    expect(await rejection(complete(forged))).to.include({ reason: "CACHE_COMMIT_REFUSED" });
     const hash = spec!.plan!.operators[2]!.outputs[0]!.subdagHash;
     const failed = { ...base, state: FAILED, failure, cacheCommits: [hash] };
     expect(await rejection(complete(failed))).to.include({ reason: "MANIFEST_REFUSED" });
     expect((await server.execution(executionId)).state).to.equal(ExecutionState.EXECUTION_STATE_PREPARED);
   });
 
-  it("forgets cache entries with the results they point to", async () => {
+  it("keeps cache entries, and the objects they point to, when the registry lets go of them", async () => {
     const list = () =>
       callUnary(
         server.client.caches,
@@ -185,16 +188,27 @@ describe("The proxy way: unary reports of an existing engine", () => {
         { projectId: PROJECT, workflowId: WORKFLOW, pageSize: 0, pageToken: "" },
         { token: server.owner },
       );
-    const [entry] = (await list()).entries;
-    const { sourceExecutionId: executionId } = entry!;
-    const dryRun = await callUnary(
-      server.client.caches,
-      "invalidate",
-      { projectId: PROJECT, workflowId: WORKFLOW, globalPortId: "", subdagHash: "", dryRun: true },
-      { token: server.owner },
-    );
-    expect(dryRun.entries).to.have.lengthOf(1);
-    await callUnary(server.client.ports, "clearExecution", { executionId }, { token: server.owner });
+    const invalidate = (dryRun: boolean) =>
+      callUnary(
+        server.client.caches,
+        "invalidate",
+        InvalidateRequest.fromPartial({ projectId: PROJECT, workflowId: WORKFLOW, dryRun }),
+        { token: server.owner },
+      );
+    await invalidate(false);
+    const { spec, token } = await server.prepare();
+    const { executionId, resultPrefix } = spec!;
+    const cacheCommits = [spec!.plan!.operators[2]!.outputs[0]!.subdagHash];
+    const wanted = { executionId, globalPortIds: [], brokenUris: [] };
+    await callUnary(server.client.caches, "lookupPlan", wanted, { token });
+    const ports = [orderPort(resultPrefix)];
+    const state = ExecutionState.EXECUTION_STATE_COMPLETED;
+    await complete({ executionId, attempt: 1, state, ports, cacheCommits }, token);
+    const cleared = await callUnary(server.client.ports, "clearExecution", { executionId }, { token: server.owner });
+    expect(cleared.releasedUris).to.deep.equal([]);
+    expect((await list()).entries).to.have.lengthOf(1);
+    expect((await invalidate(true)).entryCount).to.equal(1n);
+    expect((await invalidate(false)).entryCount).to.equal(1n);
     expect((await list()).entries).to.deep.equal([]);
   });
 

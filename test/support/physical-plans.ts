@@ -1,5 +1,5 @@
 // Physical plans built by hand, in the shape the compiler gives them, for tests of the executor.
-import type { ExecutionSpec } from "../../src/contract/postern/v1/execution.js";
+import { CacheMode, type CacheUse, type ExecutionSpec } from "../../src/contract/postern/v1/execution.js";
 import type { PortResult } from "../../src/contract/postern/v1/port_registry.js";
 import { newExecutionId } from "../../src/core/ids.js";
 import type {
@@ -156,6 +156,7 @@ export function planOf(drafts: OperatorDraft[], links: string[], regions?: strin
         to: port(to!, Number(portId), true),
         materialized,
         why: materialized ? "made by a test" : "",
+        mustMaterialize: false,
       };
     }),
     regions: parsed,
@@ -172,6 +173,7 @@ export function specOf(
     alreadyMaterialized?: PortResult[];
     executionId?: string;
     planDigest?: string;
+    cache?: CacheUse;
   } = {},
 ): ExecutionSpec {
   return {
@@ -187,5 +189,6 @@ export function specOf(
     lastRun: [],
     leaseMs: more.leaseMs ?? 5_000,
     alreadyMaterialized: more.alreadyMaterialized ?? [],
+    cache: more.cache ?? { mode: CacheMode.CACHE_MODE_USE, operators: {} },
   };
 }

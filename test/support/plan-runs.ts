@@ -6,9 +6,10 @@ import { pathToFileURL } from "node:url";
 import { DuckDBInstance, type Json } from "@duckdb/node-api";
 import { ExecutionState, type Manifest } from "../../src/contract/postern/v1/execution.js";
 import type { PhysicalPlan } from "../../src/core/plan.js";
+import { noCache, type PortCache } from "../../src/executor/cache/port-cache.js";
 import { runPlan } from "../../src/executor/run/plan-run.js";
 import { createReport } from "../../src/executor/run/report.js";
-import { createRunControl } from "../../src/executor/run/run-control.js";
+import { createRunControl, type RunControl } from "../../src/executor/run/run-control.js";
 import { findUserCodeHost, type UserCodeHost } from "../../src/executor/user-code/host.js";
 import type { EventKind } from "../../src/executor-session/session-api.js";
 import { createLogger } from "../../src/process/log.js";
@@ -55,17 +56,27 @@ interface RunOptions {
   memoryLimitMb?: number;
   host?: UserCodeHost;
   spec?: Parameters<typeof specOf>[2];
+  /** Default none. */
+  cache?: PortCache;
+  /** Hears each event when it is said. */
+  onEvent?(kind: EventKind): void;
+  /** Gets hold of what steers the run. */
+  onControl?(control: RunControl): void;
 }
 
 /** Runs a plan to its end. */
 export async function ran(plan: PhysicalPlan, options: RunOptions): Promise<Ran> {
   const events: EventKind[] = [];
   const session = {
-    report: async (kind: EventKind) => void events.push(kind),
+    report: async (kind: EventKind) => {
+      events.push(kind);
+      options.onEvent?.(kind);
+    },
     offer: (kind: EventKind) => events.push(kind) > 0,
   };
   const report = createReport({ session, now: Date.now });
   const control = createRunControl({ report, cancelGraceMs: 0 });
+  options.onControl?.(control);
   if (options.signal?.aborted) control.killNow();
   options.signal?.addEventListener("abort", () => control.killNow(), { once: true });
   const spec = specOf(plan, options.resultPrefix, options.spec);
@@ -80,6 +91,7 @@ export async function ran(plan: PhysicalPlan, options: RunOptions): Promise<Ran>
     elapsed: () => performance.now(),
     log: silent,
     control,
+    cache: options.cache ?? noCache("The test has none."),
   });
   return {
     manifest,

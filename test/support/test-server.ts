@@ -5,8 +5,13 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { AccessServiceClient } from "../../src/contract/postern/v1/access.js";
 import { CacheServiceClient } from "../../src/contract/postern/v1/cache.js";
+import { CostModel } from "../../src/contract/postern/v1/compile.js";
 import { DatasetServiceClient } from "../../src/contract/postern/v1/dataset.js";
-import { ExecutionServiceClient, type PrepareExecutionResponse } from "../../src/contract/postern/v1/execution.js";
+import {
+  ExecutionServiceClient,
+  type PrepareExecutionRequest,
+  type PrepareExecutionResponse,
+} from "../../src/contract/postern/v1/execution.js";
 import { LogicalPlan } from "../../src/contract/postern/v1/plan.js";
 import { PortRegistryClient } from "../../src/contract/postern/v1/port_registry.js";
 import { WorkflowServiceClient } from "../../src/contract/postern/v1/workflow.js";
@@ -96,6 +101,7 @@ async function startAt(site: Site, overrides: Partial<ServerConfig>, removeSite:
       watchRightMs: 60_000,
       maxAttempts: 3,
       maxUploadBytes: 1024 ** 2,
+      sweepGraceMs: 600_000,
       logLevel: "silent",
       ...overrides,
     },
@@ -133,7 +139,7 @@ async function startAt(site: Site, overrides: Partial<ServerConfig>, removeSite:
   }
 
   /** A new execution of the fruit workflow. */
-  const prepare = (request: { queue?: boolean; requestId?: string; maxAttempts?: number } = {}, token = owner) =>
+  const prepare = (request: Partial<PrepareExecutionRequest> = {}, token = owner) =>
     callUnary(
       client.executions,
       "prepareExecution",
@@ -146,6 +152,8 @@ async function startAt(site: Site, overrides: Partial<ServerConfig>, removeSite:
         name: "",
         queue: false,
         maxAttempts: 0,
+        cache: undefined,
+        costModel: CostModel.COST_MODEL_UNSPECIFIED,
         ...request,
       },
       { token },

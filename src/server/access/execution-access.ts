@@ -33,6 +33,15 @@ export async function writableExecution(db: Queryable, caller: Caller, id: strin
   );
 }
 
+/**
+ * Refuses users who would report results of an execution from the queue: what the pool computed counts for others, also
+ * where whoever started it may only read the workflow.
+ */
+export function requireWordOfPool(caller: Caller, row: ExecutionRow): void {
+  if (caller.kind === "execution" || !row.queued) return;
+  throw forbidden(`Execution "${row.id}" was queued: only the executor that took it reports its results.`);
+}
+
 /** The token's fence, if it still holds; the token dies with the execution (S8). */
 function requireTokenOf(
   caller: Extract<Caller, { kind: "execution" }>,

@@ -1,6 +1,6 @@
 // The compiler with the limits of a server: one deadline for the whole plan, and a plan that fits into a message.
 import { PhysicalPlan } from "../../contract/postern/v1/plan.js";
-import { compile } from "../../core/compile.js";
+import { compile, type ScheduleCompiled } from "../../core/compile.js";
 import type { Compilation, DatasetScan, LogicalPlan } from "../../core/plan.js";
 import type { BindSchemas } from "../../core/schema-binding.js";
 import { physicalPlanToWire, planDigest } from "../../rpc/plan-codec.js";
@@ -15,22 +15,27 @@ export type CompilePlan = (
   resolveDataset: (reference: string) => Promise<DatasetScan | undefined>,
   /** Gives the compilation up; it then rejects with the signal's reason. */
   signal: AbortSignal,
+  /** How the plan gets its schedule; left out: as usual. */
+  schedule?: ScheduleCompiled,
 ) => Promise<Compilation>;
 
 export function planCompiler({
   bindSchemas,
+  schedule: usual,
   deadlineMs = DEADLINE_MS,
   planBytes = PLAN_BYTES,
 }: {
   bindSchemas: BindSchemas;
+  /** For calls that bring none. */
+  schedule?: ScheduleCompiled;
   deadlineMs?: number;
   planBytes?: number;
 }): CompilePlan {
-  return async (plan, resolveDataset, signal) => {
+  return async (plan, resolveDataset, signal, schedule = usual) => {
     const tooLate = AbortSignal.timeout(deadlineMs);
     const either = AbortSignal.any([signal, tooLate]);
     try {
-      const compilation = await compile(plan, { resolveDataset, bindSchemas, planDigest, signal: either });
+      const compilation = await compile(plan, { resolveDataset, bindSchemas, planDigest, schedule, signal: either });
       return compilation.ok ? fitting(compilation, planBytes) : compilation;
     } catch (error) {
       if (!tooLate.aborted || signal.aborted) throw error;

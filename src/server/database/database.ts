@@ -8,7 +8,7 @@ import knexModule, { type Knex } from "knex";
 import pg from "pg";
 import { AppError } from "../../core/app-error.js";
 import { explainDatabaseError, isRetryable } from "./database-error.js";
-import { withPositions } from "./named-parameters.js";
+import { withNumbers, withPositions } from "./named-parameters.js";
 
 /** Anything that takes a statement: the pool or a transaction. */
 export interface Queryable {
@@ -116,7 +116,20 @@ async function onPool<Row>(pool: Knex, sql: string, params: Record<string, unkno
 
 /** Runs a statement where it is; a way through knex would cost more than the statement. */
 async function run<Row>(connection: pg.Client, sql: string, params: Record<string, unknown> = {}): Promise<Row[]> {
-  return camelCaseRows<Row>(await connection.query({ ...withPositions(sql, params), rowMode: "array" }));
+  const name = preparedNames.get(sql);
+  const statement = name === undefined ? withPositions(sql, params) : { name, ...withNumbers(sql, params) };
+  return camelCaseRows<Row>(await connection.query({ ...statement, rowMode: "array" }));
+}
+
+const preparedNames = new Map<string, string>();
+
+/**
+ * Marks a statement that every connection prepares at its first use: one that takes as long to plan as to run. A
+ * parameter of it has one type, however often its name occurs.
+ */
+export function prepared(sql: string): string {
+  preparedNames.set(sql, `postern_pool_${preparedNames.size + 1}`);
+  return sql;
 }
 
 async function transaction<T>(pool: Knex, work: (tx: Queryable) => Promise<T>): Promise<T> {

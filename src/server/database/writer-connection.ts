@@ -15,7 +15,7 @@ export interface WriterConnection {
   statement<T>(work: (db: Queryable) => Promise<T>): Promise<T>;
   /** Runs `work` between `begin` and `commit`; rejects with InDoubt (K2), or with what refused it. */
   transaction<T>(work: (tx: Queryable) => Promise<T>, options?: { begin?: string }): Promise<T>;
-  /** Ends the connection. */
+  /** Ends the connection, also one that is being made; what comes later is rejected. */
   close(): Promise<void>;
 }
 
@@ -35,6 +35,7 @@ interface Deps {
 
 export function createWriterConnection({ connect, patienceMs }: Deps): WriterConnection {
   let client: pg.Client | undefined;
+  const closing = new AbortController();
 
   async function open(): Promise<pg.Client> {
     const opened = await connect();
@@ -47,10 +48,12 @@ export function createWriterConnection({ connect, patienceMs }: Deps): WriterCon
 
   async function connected(): Promise<pg.Client> {
     if (client) return client;
+    if (closing.signal.aborted) throw new InDoubt(closing.signal.reason);
     const opening = open();
     let mine: pg.Client;
     try {
-      mine = await within(patienceMs, opening);
+      mine = await within(patienceMs, opening, closing.signal);
+      closing.signal.throwIfAborted(); // in the same moment
     } catch (error) {
       void opening.then(abandon, () => {}); // nobody waits for it any more
       throw new InDoubt(error);
@@ -99,6 +102,7 @@ export function createWriterConnection({ connect, patienceMs }: Deps): WriterCon
     statement: (work) => known((on) => work(preparedOn(on))),
     transaction: (work, { begin = "begin" } = {}) => known((on) => attempt(on, work, begin)),
     async close() {
+      closing.abort(new Error("The connection to the database was closed."));
       const last = client;
       client = undefined;
       if (last) await within(CLOSE_WITHIN_MS, last.end()).catch(() => abandon(last)); // its backend may be frozen
@@ -110,16 +114,18 @@ export function createWriterConnection({ connect, patienceMs }: Deps): WriterCon
 const LOCK_TIMEOUT_MS = 50;
 const CLOSE_WITHIN_MS = 1_000;
 
-/** The promise, or a rejection when it takes too long. */
-async function within<T>(ms: number, promise: Promise<T>): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`The database did not answer within ${ms} ms.`)), ms);
-  });
+/** The promise, or a rejection when it takes too long or `signal` aborts. */
+async function within<T>(ms: number, promise: Promise<T>, signal?: AbortSignal): Promise<T> {
+  let giveUp = (_why: Error) => {};
+  const late = new Promise<never>((_, reject) => (giveUp = reject));
+  const timer = setTimeout(() => giveUp(new Error(`The database did not answer within ${ms} ms.`)), ms);
+  const onAbort = () => giveUp(signal?.reason);
+  signal?.addEventListener("abort", onAbort, { once: true });
   try {
     return await Promise.race([promise, late]);
   } finally {
     clearTimeout(timer);
+    signal?.removeEventListener("abort", onAbort);
   }
 }
 

@@ -1,6 +1,5 @@
 // Versions of datasets: how a file becomes the next one, and what a reference means.
 import type { DatasetVersion } from "../../contract/postern/v1/dataset.js";
-import { accessTo } from "../../core/access.js";
 import { AppError } from "../../core/app-error.js";
 import { digestOf } from "../../core/canonical-json.js";
 import { parseDatasetReference } from "../../core/dataset-reference.js";
@@ -10,13 +9,13 @@ import { fileFormatToWire, schemaToWire } from "../../rpc/plan-codec.js";
 import { requireUser } from "../access/authorization.js";
 import type { Caller } from "../access/caller.js";
 import type { Queryable } from "../database/database.js";
-import { resourceStanding } from "../repositories/access.js";
 import {
   addDatasetVersion,
   type DatasetVersionRow,
   datasetVersion,
   lockDataset,
   relocateDatasetVersion,
+  visibleDatasetVersion,
 } from "../repositories/datasets.js";
 import { type InspectedFile, isUnchanged, uriOf } from "./dataset-files.js";
 
@@ -74,11 +73,7 @@ export async function findDatasetVersion(
 ): Promise<DatasetVersionRow | undefined> {
   const { subject } = requireUser(caller);
   const parsed = parseDatasetReference(reference, projectId);
-  if (!parsed) return undefined;
-  const resource = { projectId: parsed.projectId, kind: "DATASET", id: parsed.name } as const;
-  const standing = await resourceStanding(db, { ...resource, subject });
-  if (!standing.exists || accessTo("DATASET", standing) === "NONE") return undefined;
-  return datasetVersion(db, parsed);
+  return parsed && visibleDatasetVersion(db, { ...parsed, subject });
 }
 
 /**

@@ -7,6 +7,7 @@
 import { notFound } from "../../core/app-error.js";
 import type { Logger } from "../../process/log.js";
 import type { Queryable } from "../database/database.js";
+import { type CacheKey, letCacheGo } from "../repositories/cache-reservations.js";
 import { lastStopOrder, lockOverdueStops } from "../repositories/execution-commands.js";
 import { moveExecution } from "../repositories/execution-leases.js";
 import { requestCancel, takeEventNumber } from "../repositories/execution-reports.js";
@@ -22,13 +23,13 @@ const BATCH = 20;
  */
 export async function cancelExecution(deps: CommandDeps, cancel: Asked & { force: boolean }): Promise<ExecutionRow> {
   const { executionId, reason, requestedBy, force } = cancel;
-  await deps.db.transaction(async (tx) => {
+  const freed = await deps.db.transaction(async (tx) => {
     const asked = await requestCancel(tx, executionId);
-    if (!asked) return;
+    if (!asked) return [];
     const { attempt, held } = asked;
     if (!held) return endAsKilled(tx, { executionId, attempt }, reason || `cancelled by ${requestedBy}`, deps.now());
     const ordered = await lastStopOrder(tx, { executionId, attempt });
-    if (ordered && (!force || ordered.kind === "KILL")) return; // K2
+    if (ordered && (!force || ordered.kind === "KILL")) return []; // K2
     await orderStop(tx, {
       executionId,
       reason,
@@ -37,8 +38,9 @@ export async function cancelExecution(deps: CommandDeps, cancel: Asked & { force
       kind: force ? "KILL" : "CANCEL",
       now: deps.now(),
     });
+    return [];
   });
-  tell(deps, executionId);
+  tell(deps, executionId, freed);
   const row = await executionById(deps.db, executionId);
   if (!row) throw notFound(`execution "${executionId}"`);
   return row;
@@ -52,30 +54,31 @@ export async function escalateCancels(deps: CommandDeps & { cancelGraceMs: numbe
   const { db, now, cancelGraceMs: graceMs } = deps;
   const waited = `${graceMs / 1_000} s`;
   const stepped = await db.transaction(async (tx) => {
-    const done: { executionId: string; step: "KILL" | "END" }[] = [];
+    const done: { executionId: string; step: "KILL" | "END"; freed: CacheKey[] }[] = [];
     for (const { id: executionId, attempt } of await lockOverdueStops(tx, { graceMs, limit: BATCH })) {
       const ordered = await lastStopOrder(tx, { executionId, attempt });
       if (!ordered || ordered.ageMs < graceMs) continue; // another replica was faster (K1)
       if (ordered.kind === "CANCEL") {
         const reason = `it did not end within ${waited} of being asked to`;
         await orderStop(tx, { executionId, attempt, reason, requestedBy: "", kind: "KILL", now: now() });
-        done.push({ executionId, step: "KILL" });
+        done.push({ executionId, step: "KILL", freed: [] });
       } else {
         const comment = `ended by the server: its executor did not obey within ${waited} of being told to stop at once`;
-        await endAsKilled(tx, { executionId, attempt }, comment, now());
-        done.push({ executionId, step: "END" });
+        const freed = await endAsKilled(tx, { executionId, attempt }, comment, now());
+        done.push({ executionId, step: "END", freed });
       }
     }
     return done;
   });
-  for (const { executionId, step } of stepped) {
+  for (const { executionId, step, freed } of stepped) {
     log.warn({ executionId, step, graceMs }, "an execution did not stop in time");
-    tell(deps, executionId);
+    tell(deps, executionId, freed);
   }
   return stepped.length;
 }
 
-function tell({ hints }: CommandDeps, executionId: string): void {
+function tell({ hints }: CommandDeps, executionId: string, freed: CacheKey[]): void {
+  hints.cacheChanged(freed);
   hints.executionChanged(executionId);
   hints.executorConcerned(executionId);
 }
@@ -87,15 +90,16 @@ async function orderStop(
   await storeCommand(tx, { ...order, number: await takeEventNumber(tx, order.executionId) });
 }
 
-/** KILLED under a new epoch: whoever held it speaks for nothing any more. */
+/** KILLED under a new epoch: whoever held it speaks for nothing any more. Returns what others may compute now. */
 async function endAsKilled(
   tx: Queryable,
   { executionId, attempt }: { executionId: string; attempt: number },
   comment: string,
   now: Date,
-): Promise<void> {
+): Promise<CacheKey[]> {
   const row = await moveExecution(tx, { executionId, to: "KILLED", attempt, failure: null });
-  if (!row) return;
+  if (!row) return [];
   const { lastEventNumber: number, state } = row;
   await logStateChange(tx, { executionId, number, attempt, state, comment, now });
+  return letCacheGo(tx, executionId);
 }

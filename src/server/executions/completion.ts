@@ -2,18 +2,21 @@
 //
 // C1  State, ports, consoles, statistics, cache entries, log and audit row commit together (S10).
 // C2  The first manifest wins; the same one again is a no-op, another one is refused.
-// C3  What enters the cache is what the server's own plan says of the port, never what the report says of it.
+// C3  What enters the cache is what the server's own plan says of the port, never what the report says of it; and only
+//     what this attempt had reserved.
+// C4  With its end the execution lets go of every reservation, place in line and pin.
 import { Manifest } from "../../contract/postern/v1/execution.js";
 import { AppError, illegalTransition, notFound, staleLease } from "../../core/app-error.js";
 import { sha256Hex } from "../../core/canonical-json.js";
 import { isTerminal, type TerminalState } from "../../core/execution-state.js";
-import { fingerprints } from "../../core/fingerprint.js";
-import type { PhysicalPlan } from "../../core/plan.js";
 import { executionStateFromWire } from "../../rpc/state-codec.js";
+import { portOffer } from "../cache/port-offer.js";
+import { auditingRefusals, NEVER_RESERVED, NOT_FOUND_HERE, OfferRefused } from "../cache/refused-offer.js";
 import type { Database, Queryable } from "../database/database.js";
 import type { Hints } from "../notifications.js";
 import { addAuditEntry } from "../repositories/audit-log.js";
-import { upsertCacheEntries } from "../repositories/cache-entries.js";
+import { commitOffers, registerReusedPorts } from "../repositories/cache-commits.js";
+import { type CacheKey, letCacheGo, reservedHashes } from "../repositories/cache-reservations.js";
 import { endExecution } from "../repositories/execution-reports.js";
 import { type ExecutionRow, executionById } from "../repositories/executions.js";
 import { upsertOperatorStatistics } from "../repositories/operator-statistics.js";
@@ -21,7 +24,8 @@ import { listPorts, upsertConsoles, upsertPorts } from "../repositories/ports.js
 import { logStateChange } from "./execution-log.js";
 import { storedPlan } from "./execution-plan.js";
 import { failureFromWire, statisticsFromWire } from "./execution-wire.js";
-import { consoleRows, outputPorts, portRows } from "./port-registration.js";
+import { consoleRows, portRows, type ReportedBy, reusedPort } from "./port-registration.js";
+import { recordReuse } from "./record-reuse.js";
 import { executionPrefix, requireBelow } from "./result-location.js";
 
 export interface CompletionDeps {
@@ -55,10 +59,19 @@ export async function completeExecution(
   manifest: Manifest,
   reporter: Reporter,
 ): Promise<ExecutionRow> {
-  const row = await deps.db.transaction((tx) => storeManifest(deps, tx, manifest, reporter));
+  const { row, cacheKeys } = await auditingRefusals(deps.db, reporter.actor, () =>
+    deps.db.transaction((tx) => storeManifest(deps, tx, manifest, reporter)),
+  );
+  deps.hints.cacheChanged(cacheKeys);
   deps.hints.executionChanged(row.id);
   if (!reporter.onStream) deps.hints.executorConcerned(row.id);
   return row;
+}
+
+/** The execution as it is then, and the keys of the cache that came out with its end. */
+interface Stored {
+  row: ExecutionRow;
+  cacheKeys: CacheKey[];
 }
 
 async function storeManifest(
@@ -66,7 +79,7 @@ async function storeManifest(
   tx: Queryable,
   manifest: Manifest,
   reporter: Reporter,
-): Promise<ExecutionRow> {
+): Promise<Stored> {
   const { executionId, attempt } = manifest;
   const state = endState(manifest);
   const failure = failureFromWire(manifest.failure);
@@ -85,7 +98,7 @@ async function storeManifest(
     manifestDigest,
     lastSequence: reporter.onStream ? manifest.lastSequence : null,
   });
-  if (!row) return alreadyEnded(tx, manifest, reporter, state, manifestDigest);
+  if (!row) return { row: await alreadyEnded(tx, manifest, reporter, state, manifestDigest), cacheKeys: [] };
 
   const plan = await storedPlan(tx, executionId);
   const prefix = executionPrefix(resultRoot, row);
@@ -98,12 +111,20 @@ async function storeManifest(
     if (!operators.has(`${s.operatorId}/${s.layer}`))
       throw refuse(`The plan has no operator ${s.operatorId}/${s.layer}.`);
   }
-  await upsertPorts(tx, portRows(by, manifest.ports));
+  await upsertPorts(
+    tx,
+    portRows(
+      by,
+      manifest.ports.filter(({ reused }) => !reused),
+    ),
+  );
+  await registerReused(tx, by, manifest);
   await upsertConsoles(tx, executionId, consoleRows(by, manifest.consoles));
   await upsertOperatorStatistics(tx, [
     ...new Map(statistics.map((s) => [`${s.operatorId}/${s.layer}`, { ...s, executionId }])).values(),
   ]);
-  await commitToCache(tx, manifest, state, { ...by, trusted: row.trusted });
+  const committed = await commitToCache(tx, manifest, state, by, row);
+  await recordReuse(tx, row, plan, manifest.reuse);
   await logStateChange(tx, { executionId, number: row.lastEventNumber, attempt, state, failure, now: now() });
   await addAuditEntry(tx, {
     actor: reporter.actor,
@@ -112,37 +133,64 @@ async function storeManifest(
     resource: `execution "${executionId}"`,
     detail: { state, attempt, failure: failure?.reason ?? null },
   });
-  return row;
+  // C4: at last, because it locks ledger rows of objects that others let go of at the same moment.
+  const freed = await letCacheGo(tx, executionId);
+  return { row, cacheKeys: [...committed, ...freed] };
 }
 
-/** Remembers the ports the manifest offers, if the plan says they can be and they are registered (C3). */
+/** Registers the ports whose rows are another execution's, if a lookup of this execution found those. */
+async function registerReused(tx: Queryable, by: ReportedBy, manifest: Manifest): Promise<void> {
+  const ports = manifest.ports.flatMap((port) => (port.reused ? [reusedPort(by, port)] : []));
+  if (ports.length === 0) return;
+  const byId = new Map(ports.map((port) => [port.globalPortId, port]));
+  for (const { globalPortId } of await registerReusedPorts(tx, [...byId.values()])) byId.delete(globalPortId);
+  const [stranger] = byId.values();
+  if (stranger) throw new OfferRefused({ ...stranger, why: NOT_FOUND_HERE });
+}
+
+/** Remembers the registered ports whose hashes the manifest names (C3); returns the keys that are there now. */
 async function commitToCache(
   tx: Queryable,
   manifest: Manifest,
   state: TerminalState,
-  by: { executionId: string; plan: PhysicalPlan; trusted: boolean },
-): Promise<void> {
-  if (manifest.cacheCommits.length === 0) return;
+  by: ReportedBy,
+  { trusted, epoch }: ExecutionRow,
+): Promise<CacheKey[]> {
+  if (manifest.cacheCommits.length === 0) return [];
   if (state !== "COMPLETED") throw refuse(`A ${state} execution has nothing to remember; leave cache_commits empty.`);
-  const offered = new Set(manifest.cacheCommits);
-  const known = new Set([...outputPorts(by.plan).values()].map((port) => port.subdagHash).filter(Boolean));
-  for (const hash of offered) {
-    if (!known.has(hash)) throw refuse(`No port of the plan has the subdag hash ${JSON.stringify(hash.slice(0, 80))}.`);
-  }
   // An executor of somebody who may only read the workflow may report what it likes of itself, and of nothing else.
-  if (!by.trusted) return;
-  const prints = fingerprints(by.plan);
-  const registered = await listPorts(tx, by.executionId);
-  await upsertCacheEntries(
-    tx,
-    by.executionId,
-    registered.flatMap(({ globalPortId, subdagHash }) => {
-      const print = prints.get(globalPortId);
-      return print && "hash" in print && offered.has(subdagHash) && print.hash === subdagHash
-        ? [{ globalPortId, subdagHash, fingerprintJson: print.json }]
-        : [];
-    }),
-  );
+  if (!trusted) return [];
+  const { executionId } = by;
+  const offered = new Set(manifest.cacheCommits);
+  const registered = await listPorts(tx, executionId);
+  const offers = registered.flatMap((port) => {
+    if (!offered.has(port.subdagHash)) return [];
+    const offer = portOffer(by, port.globalPortId, { reservation: null, computeMs: port.computeMs });
+    return offer.subdagHash === port.subdagHash ? [{ ...offer, epoch, uri: port.uri }] : [];
+  });
+  const committed: CacheKey[] = [];
+  for (const [i, { outcome, projectId, subdagHash }] of (await commitOffers(tx, offers)).entries()) {
+    if (outcome === "REFUSED") throw new OfferRefused({ ...offers[i]!, why: NEVER_RESERVED });
+    if (outcome === "COMMITTED") committed.push({ projectId, subdagHash });
+    offered.delete(subdagHash);
+  }
+  await requireReserved(tx, executionId, [...offered]);
+  return committed;
+}
+
+/** Hashes of which no port is registered are nobody's loss, but to offer what was never reserved is refused all the same. */
+async function requireReserved(tx: Queryable, executionId: string, hashes: string[]): Promise<void> {
+  if (hashes.length === 0) return;
+  const reserved = new Set(await reservedHashes(tx, executionId));
+  const stranger = hashes.find((hash) => !reserved.has(hash));
+  if (stranger === undefined) return;
+  throw new OfferRefused({
+    executionId,
+    globalPortId: "",
+    subdagHash: stranger.slice(0, 80),
+    uri: "",
+    why: NEVER_RESERVED,
+  });
 }
 
 /** Zero rows: one read tells a repeated report (C2) from a refused one. */

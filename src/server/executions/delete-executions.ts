@@ -1,10 +1,11 @@
-// Letting go of executions: rows first within one transaction; the objects behind the returned URIs are the caller's.
+// Letting go of executions: their rows, in one transaction. Cache entries they made stay, and the sweeper deletes the
+// objects nothing names any more.
 import { illegalTransition } from "../../core/app-error.js";
 import { isTerminal } from "../../core/execution-state.js";
 import type { Database } from "../database/database.js";
 import type { Hints } from "../notifications.js";
 import { addAuditEntry } from "../repositories/audit-log.js";
-import { deleteCacheEntriesOf } from "../repositories/cache-entries.js";
+import { releaseLogs } from "../repositories/blobs.js";
 import { deleteExecutions, lockExecutions } from "../repositories/executions.js";
 import { deletePorts } from "../repositories/ports.js";
 
@@ -18,8 +19,8 @@ export async function deleteExecutionsOf({ db, hints }: Deps, ids: string[], act
   const released = await db.transaction(async (tx) => {
     const rows = await lockExecutions(tx, ids);
     for (const row of rows) if (!isTerminal(row.state)) throw illegalTransition(row.state, "deleted");
-    await deleteCacheEntriesOf(tx, ids);
-    const uris = await deletePorts(tx, ids);
+    const { released: uris } = await deletePorts(tx, ids);
+    await releaseLogs(tx, ids);
     await deleteExecutions(tx, ids);
     for (const { id, projectId, workflowId } of rows) {
       const resource = `execution "${id}"`;

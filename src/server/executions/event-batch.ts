@@ -43,7 +43,7 @@ const KINDS: Partial<Record<number, { name: EventKindName; fields: number; messa
   7: { name: "operatorState", fields: 4, messages: [4] },
   8: { name: "operatorStatistics", fields: 9, messages: [] },
   9: { name: "consoleMessage", fields: 4, messages: [] },
-  10: { name: "portResult", fields: 9, messages: [1, 8] },
+  10: { name: "portResult", fields: 12, messages: [1, 8] },
   11: { name: "commandRequested", fields: 2, messages: [1] },
 };
 /** ExecutionEvent: number, attempt, sequence, occurred_at, and the kinds. */

@@ -6,6 +6,7 @@
 // C2  A stream is told of a commit after it, and of its contiguous stored number only (S2). There is one connection, so
 //     commits end in the order they began.
 // C3  An execution somebody else has locked is tried again a moment later: it never keeps the others waiting.
+//     So does one whose ports meet a row of ledger or cache that is locked: see commitApart.
 // C4  When the connection is lost in the midst, everything is offered again; the stored numbers tell what had been
 //     committed, so nothing is applied twice.
 // C5  When a group fails for its content, each stream is tried alone, so that one cannot hurt another.
@@ -16,7 +17,7 @@ import type { Logger } from "../../process/log.js";
 import { explainDatabaseError, LOCK_NOT_HAD, sqlState } from "../database/database-error.js";
 import { InDoubt, type WriterConnection } from "../database/writer-connection.js";
 import type { StreamFence } from "../repositories/execution-leases.js";
-import { type Committed, type Outcome, writeGroup } from "./group-write.js";
+import { type Committed, concernsPorts, type Outcome, writeGroup } from "./group-write.js";
 import { type Queued, type Slice, type StreamListener, StreamWriter } from "./stream-writer.js";
 
 /** Events of one transaction: more gains nothing, and everybody waits for it. */
@@ -126,8 +127,7 @@ export function createEventCommitter({ connection, onCommitted, log, now }: Deps
       return await writeGroup(connection, group, now);
     } catch (error) {
       if (error instanceof InDoubt) throw error;
-      // Of something larger than a row, such as a table that is being changed.
-      if (sqlState(error) === LOCK_NOT_HAD) return group.map(() => ({ kind: "locked" }));
+      if (sqlState(error) === LOCK_NOT_HAD) return commitApart(group);
       if (group.length === 1) return [{ kind: "refused", error: refusalOf(error) }];
       log.warn(
         { err: error, streams: group.length },
@@ -137,6 +137,20 @@ export function createEventCommitter({ connection, onCommitted, log, now }: Deps
       for (const slice of group) outcomes.push(...(await commit([slice])));
       return outcomes;
     }
+  }
+
+  /**
+   * After a lock that was not had (C3). Streams that say nothing of ports go on together, and the others one by one. When
+   * there are none of both kinds, it is something larger than a row, such as a table that is being changed.
+   */
+  async function commitApart(group: Slice[]): Promise<Outcome[]> {
+    const plain = group.filter((slice) => !concernsPorts(slice));
+    if (group.length === 1 || plain.length === group.length) return group.map(() => ({ kind: "locked" }));
+    const parts = [plain, ...group.filter(concernsPorts).map((slice) => [slice])];
+    const outcomes = new Map<Slice, Outcome>();
+    for (const part of parts)
+      for (const [i, outcome] of (await commit(part)).entries()) outcomes.set(part[i]!, outcome);
+    return group.map((slice) => outcomes.get(slice)!);
   }
 
   function refusalOf(error: unknown): AppError {

@@ -1,15 +1,18 @@
 // What events of an executor change beside the log: the execution's state, operators, ports. Checked against the plan
 // the server issued before anything is stored.
 import type { ExecutionEvent } from "../../contract/postern/v1/execution.js";
+import type { PortResult } from "../../contract/postern/v1/port_registry.js";
 import { illegalTransition, invalid } from "../../core/app-error.js";
 import { type ExecutionState, isTerminal, mayMove, type RunState } from "../../core/execution-state.js";
 import { operatorKey, type PhysicalPlan } from "../../core/plan.js";
 import { executionStateFromWire, runStateFromWire } from "../../rpc/state-codec.js";
+import { portOffer } from "../cache/port-offer.js";
+import type { PortOffer, ReusedPort } from "../repositories/cache-commits.js";
 import type { OperatorStatisticsRow } from "../repositories/operator-statistics.js";
 import type { PortRow } from "../repositories/ports.js";
 import type { ReportedEvent } from "./event-batch.js";
 import { statisticsFromWire } from "./execution-wire.js";
-import { portRows } from "./port-registration.js";
+import { portRows, reusedPort } from "./port-registration.js";
 
 /** One attempt as reports about it are checked. */
 export interface ReportedAttempt {
@@ -27,6 +30,10 @@ export interface EventEffects {
   operatorStates: Map<string, { executionId: string; operatorId: string; layer: string; state: RunState }>;
   statistics: Map<string, OperatorStatisticsRow & { executionId: string }>;
   ports: Map<string, Omit<PortRow, "registeredAt">>;
+  /** Ports whose rows are another execution's; none of them is among `ports`. */
+  reused: Map<string, ReusedPort>;
+  /** Ports among `ports` that are to be remembered. */
+  offers: Map<string, Omit<PortOffer, "epoch">>;
 }
 
 /** Gathers what events change; undefined when it is nothing. Refuses what contradicts the plan. */
@@ -34,11 +41,17 @@ export function effectsOf(attempt: ReportedAttempt, events: ReportedEvent[]): Ev
   let effects: EventEffects | undefined;
   for (const { value } of events) {
     if (value === undefined || value.$case === "regionState") continue;
-    effects ??= { states: [], operatorStates: new Map(), statistics: new Map(), ports: new Map() };
+    effects ??= { states: [], operatorStates: new Map(), statistics: new Map(), ...noPorts() };
     addEffect(attempt, effects, value);
   }
   return effects;
 }
+
+const noPorts = (): Pick<EventEffects, "ports" | "reused" | "offers"> => ({
+  ports: new Map(),
+  reused: new Map(),
+  offers: new Map(),
+});
 
 function addEffect(attempt: ReportedAttempt, effects: EventEffects, kind: NonNullable<ExecutionEvent["kind"]>): void {
   const { executionId } = attempt;
@@ -63,8 +76,23 @@ function addEffect(attempt: ReportedAttempt, effects: EventEffects, kind: NonNul
       effects.statistics.set(plannedOperator(attempt, kind.value), { ...statisticsFromWire(kind.value), executionId });
       break;
     case "portResult":
-      for (const row of portRows(attempt, [kind.value])) effects.ports.set(row.globalPortId, row);
+      addPort(attempt, effects, kind.value);
       break;
+  }
+}
+
+function addPort(attempt: ReportedAttempt, effects: EventEffects, port: PortResult): void {
+  if (port.reused) {
+    const row = reusedPort(attempt, port);
+    effects.reused.set(row.globalPortId, row);
+    effects.ports.delete(row.globalPortId);
+    effects.offers.delete(row.globalPortId);
+    return;
+  }
+  for (const row of portRows(attempt, [port])) {
+    effects.ports.set(row.globalPortId, row);
+    effects.reused.delete(row.globalPortId);
+    if (port.reservation !== 0n) effects.offers.set(row.globalPortId, portOffer(attempt, row.globalPortId, port));
   }
 }
 
@@ -84,9 +112,14 @@ export function joinEffects(
     states: [...earlier.states, ...later.states],
     operatorStates: new Map([...earlier.operatorStates, ...later.operatorStates]),
     statistics,
-    ports: new Map([...earlier.ports, ...later.ports]),
+    ports: new Map([...without(earlier.ports, later.reused), ...later.ports]),
+    reused: new Map([...without(earlier.reused, later.ports), ...later.reused]),
+    offers: new Map([...without(earlier.offers, later.reused), ...later.offers]),
   };
 }
+
+const without = <Value>(some: Map<string, Value>, others: Map<string, unknown>): [string, Value][] =>
+  [...some].filter(([id]) => !others.has(id));
 
 /** Operators of each plan, by printed key: looked up for every figure. */
 const operatorsOf = new WeakMap<PhysicalPlan, Set<string>>();

@@ -4,11 +4,12 @@ import type { ExecutionSpec } from "../../contract/postern/v1/execution.js";
 import * as wirePlan from "../../contract/postern/v1/plan.js";
 import { notFound } from "../../core/app-error.js";
 import type { PhysicalPlan } from "../../core/plan.js";
+import { cacheUseToWire } from "../../rpc/cache-codec.js";
 import { physicalPlanFromWire, physicalPlanToWire } from "../../rpc/plan-codec.js";
 import type { Queryable } from "../database/database.js";
-import { type ExecutionRow, executionPlan, latestSuccessfulExecution } from "../repositories/executions.js";
-import { operatorStatistics } from "../repositories/operator-statistics.js";
+import { type ExecutionRow, executionPlan } from "../repositories/executions.js";
 import { listPorts } from "../repositories/ports.js";
+import { lastFigures } from "../repositories/workflow-history.js";
 import { portToWire, statisticsInPlanOrder } from "./execution-wire.js";
 import { attemptPrefix } from "./result-location.js";
 
@@ -43,9 +44,9 @@ export async function executionSpec(
   { resultRoot, leaseMs }: { resultRoot: string; leaseMs: number },
 ): Promise<ExecutionSpec> {
   const plan = await storedPlan(db, row.id);
-  const last = await latestSuccessfulExecution(db, row);
-  const lastRun = last ? await operatorStatistics(db, last.id) : [];
-  const ports = row.attempt > 1 ? await listPorts(db, row.id) : [];
+  const lastRun = await lastFigures(db, row);
+  // Of earlier tries, and of the cache.
+  const ports = await listPorts(db, row.id);
   return {
     executionId: row.id,
     projectId: row.projectId,
@@ -56,8 +57,9 @@ export async function executionSpec(
     plan: physicalPlanToWire(plan),
     planDigest: row.planDigest,
     resultPrefix: attemptPrefix(resultRoot, row),
-    lastRun: last ? statisticsInPlanOrder(plan.operators, lastRun) : [],
+    lastRun: lastRun.length > 0 ? statisticsInPlanOrder(plan.operators, lastRun) : [],
     leaseMs,
     alreadyMaterialized: ports.map(portToWire),
+    cache: cacheUseToWire(row.cache),
   };
 }

@@ -1,7 +1,6 @@
 // Rows of executions, their figures, ports and events ⇄ the wire.
 import * as wire from "../../contract/postern/v1/execution.js";
 import type { ConsoleResult, PortResult } from "../../contract/postern/v1/port_registry.js";
-import { invalid } from "../../core/app-error.js";
 import type { PhysicalOperator } from "../../core/plan.js";
 import { portKeyToWire, schemaToWire } from "../../rpc/plan-codec.js";
 import { executionStateToWire, runStateFromWire, runStateToWire } from "../../rpc/state-codec.js";
@@ -14,7 +13,8 @@ import { storableText } from "../request-fields.js";
 /** Longest text of a failure that is stored; the rest is in the console file. */
 const FAILURE_TEXT_LIMIT = 16_384;
 
-export const executionToWire = (row: ExecutionRow): wire.Execution => ({
+/** An execution; `reuse` where it is asked for and known. */
+export const executionToWire = (row: ExecutionRow, reuse?: wire.ReuseSummary): wire.Execution => ({
   id: row.id,
   projectId: row.projectId,
   workflowId: row.workflowId,
@@ -37,6 +37,7 @@ export const executionToWire = (row: ExecutionRow): wire.Execution => ({
   queued: row.queued,
   planDigest: row.planDigest,
   executorId: row.executorId,
+  reuse,
 });
 
 /** A failure as the executor tells it, cut to what is stored. */
@@ -98,6 +99,10 @@ export const portToWire = (row: PortRow): PortResult => ({
   subdagHash: row.subdagHash,
   registeredAt: row.registeredAt,
   viewed: row.viewed,
+  computeMs: row.computeMs,
+  reservation: 0n,
+  // What an execution writes lies below its own prefix (result-location.ts).
+  reused: !row.uri.includes(`/${row.executionId}/`),
 });
 
 export const consoleToWire = (row: ConsoleRow): ConsoleResult => ({ ...row });
@@ -111,14 +116,3 @@ const commandKinds = {
 
 export const commandToWire = ({ commandId, kind, reason }: Pick<CommandRow, "commandId" | "kind" | "reason">) =>
   wire.Command.fromPartial({ commandId, kind: commandKinds[kind], reason });
-
-type EventKind = NonNullable<wire.ExecutionEvent["kind"]>;
-
-/** The kind of an event an executor sends; refuses an event without one, and those only the server may write. */
-export function executorEventKind(event: wire.ExecutionEvent): EventKind {
-  if (event.kind === undefined) throw invalid(`Event ${event.sequence} says nothing; set one of its kinds.`);
-  if (event.kind.$case === "commandRequested") {
-    throw invalid(`Event ${event.sequence} is a command request; only the server writes those.`);
-  }
-  return event.kind;
-}

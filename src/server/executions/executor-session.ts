@@ -15,6 +15,7 @@ import type { ExecutorMessage } from "../../rpc/executor-frame.js";
 import { executionStateToWire } from "../../rpc/state-codec.js";
 import type { CallContext, ExecutionCaller } from "../access/caller.js";
 import type { TokenIssuer } from "../access/tokens.js";
+import { auditingRefusals } from "../cache/refused-offer.js";
 import type { CommandRow } from "../repositories/execution-commands.js";
 import type { StreamFence } from "../repositories/execution-leases.js";
 import type { ExecutionRow } from "../repositories/executions.js";
@@ -194,7 +195,9 @@ class ExecutorSession implements StreamListener, AttachedStream {
       throw invalid(
         `Event ${last} is beyond the credit, which ends at ${this.#creditTold}; wait for an Ack to raise it.`,
       );
-    const taken = this.#writer.take(batch, (fresh) => effectsOf(this.#reported, fresh));
+    const taken = await auditingRefusals(this.#deps.db, `execution ${this.fence.executionId}`, async () =>
+      this.#writer.take(batch, (fresh) => effectsOf(this.#reported, fresh)),
+    );
     if (taken.kind === "duplicate") this.#acknowledge();
     if (taken.kind === "gap") await this.#send({ $case: "nack", value: { expected: taken.expected } });
   }
@@ -284,11 +287,13 @@ class ExecutorSession implements StreamListener, AttachedStream {
     this.#say(this.#send({ $case: "drain", value: { graceMs: DRAIN_GRACE_MS } }));
   }
 
-  #later(ms: number, act: () => void): NodeJS.Timeout {
+  /** Not after the end: nobody would clear the timer. */
+  #later(ms: number, act: () => void): NodeJS.Timeout | undefined {
+    if (this.#ended) return undefined;
     const timer = setTimeout(
       () => {
         this.#timers.delete(timer);
-        if (!this.#ended) act();
+        act();
       },
       Math.min(ms, LONGEST_TIMER_MS),
     );

@@ -8,10 +8,22 @@
 // W3  Events come as parameters, not by COPY: a replica that freezes in the midst of a COPY would keep its row locks, because
 //     no timeout of Postgres ends a backend that waits for COPY's data; one that waits for a statement is ended by its
 //     patience (decision 6).
+// W4  What ports say to the cache follows in the same transaction, after their rows. An offer that is not the execution's to
+//     make is written down in the audit log and stores no entry; the run goes on.
 import { AppError, illegalTransition, notFound, staleLease } from "../../core/app-error.js";
+import { NEVER_RESERVED, NOT_FOUND_HERE } from "../cache/refused-offer.js";
 import type { Queryable } from "../database/database.js";
 import { LOCK_NOT_HAD, sqlState } from "../database/database-error.js";
 import type { WriterConnection } from "../database/writer-connection.js";
+import {
+  auditRefusedOffers,
+  commitOffers,
+  type PortOffer,
+  type RefusedOffer,
+  type ReusedPort,
+  registerReusedPorts,
+} from "../repositories/cache-commits.js";
+import type { CacheKey } from "../repositories/cache-reservations.js";
 import {
   type Append,
   type AppendedEvent,
@@ -34,6 +46,8 @@ export interface Committed {
   firstSequence: bigint;
   lastNumber: bigint;
   events: AppendedEvent[];
+  /** What the cache has since. */
+  cacheKeys: CacheKey[];
 }
 
 /** How a slice came out of its transaction. */
@@ -50,7 +64,7 @@ export async function writeGroup(connection: WriterConnection, group: Slice[], n
 }
 
 /**
- * The group in one statement, if every execution is as its last commit here left it and nobody else holds it; undefined
+ * The group in one statement (and those of W4), if every execution is as its last commit here left it and nobody else holds it; undefined
  * when one is not, and then nothing is stored.
  */
 async function writeAsExpected(
@@ -65,13 +79,20 @@ async function writeAsExpected(
     outcomes.push(committed(slice, withTimes(slice.events, now), lastNumber));
   }
   try {
-    await connection.statement((db) => store(db, group, outcomes));
+    const write = (db: Queryable) => store(db, group, outcomes);
+    await (group.some(concernsCache) ? connection.transaction(write) : connection.statement(write));
     return outcomes;
   } catch (error) {
     if (UNEXPECTED.has(sqlState(error) ?? "")) return undefined;
     throw error;
   }
 }
+
+const concernsCache = ({ effects }: Slice): boolean =>
+  effects !== undefined && (effects.offers.size > 0 || effects.reused.size > 0);
+
+/** Whether it writes rows that others write too. */
+export const concernsPorts = (slice: Slice): boolean => concernsCache(slice) || (slice.effects?.ports.size ?? 0) > 0;
 
 /** Somebody else wrote, or is writing; the fence does not hold; or both streams of one execution are in the group. */
 const UNEXPECTED = new Set([HEAD_CONTRADICTED, LOCK_NOT_HAD]);
@@ -126,7 +147,8 @@ function committed({ step }: Slice, events: AppendedEvent[], lastEventNumber: bi
   const { executionId, attempt, first: firstSequence } = step;
   const firstNumber = lastEventNumber + 1n;
   const lastNumber = lastEventNumber + BigInt(events.length);
-  return { kind: "committed", logged: { executionId, attempt, firstNumber, lastNumber, firstSequence, events } };
+  const logged = { executionId, attempt, firstNumber, lastNumber, firstSequence, events, cacheKeys: [] };
+  return { kind: "committed", logged };
 }
 
 /** Stores what the verdicts allow. */
@@ -142,8 +164,46 @@ async function store(db: Queryable, group: Slice[], verdicts: Outcome[]): Promis
     effects.statistics.push(...more.statistics.values());
     effects.ports.push(...more.ports.values());
   }
-  if (appends.length > 0) await appendToStreams(db, appends, effects);
+  if (appends.length === 0) return;
+  await appendToStreams(db, appends, effects);
+  await tellCache(db, group, verdicts);
 }
+
+/** W4 */
+async function tellCache(db: Queryable, group: Slice[], verdicts: Outcome[]): Promise<void> {
+  const reused: ReusedPort[] = [];
+  const offers: (PortOffer & { logged: Committed; uri: string })[] = [];
+  for (const [i, verdict] of verdicts.entries()) {
+    const { effects, step } = group[i]!;
+    if (verdict.kind !== "committed" || !verdict.logged || !effects) continue;
+    const { logged } = verdict;
+    reused.push(...effects.reused.values());
+    for (const [id, offer] of effects.offers)
+      offers.push({ ...offer, epoch: step.epoch, logged, uri: effects.ports.get(id)?.uri ?? "" });
+  }
+  const refused: RefusedOffer[] = [];
+  if (reused.length > 0) {
+    const registered = new Set(
+      (await registerReusedPorts(db, reused)).map(({ executionId, globalPortId }) => executionId + globalPortId),
+    );
+    for (const port of reused)
+      if (!registered.has(port.executionId + port.globalPortId)) refused.push(asRefused(port, NOT_FOUND_HERE));
+  }
+  if (offers.length > 0) {
+    const outcomes = await commitOffers(db, offers);
+    for (const [i, { outcome, projectId, subdagHash }] of outcomes.entries()) {
+      const offer = offers[i]!;
+      if (outcome === "COMMITTED") offer.logged.cacheKeys.push({ projectId, subdagHash });
+      if (outcome === "REFUSED") refused.push(asRefused(offer, NEVER_RESERVED));
+    }
+  }
+  if (refused.length > 0) await auditRefusedOffers(db, refused);
+}
+
+const asRefused = (
+  { executionId, globalPortId, subdagHash, uri }: Omit<RefusedOffer, "why">,
+  why: string,
+): RefusedOffer => ({ executionId, globalPortId, subdagHash, uri, why });
 
 export const superseded = (): AppError =>
   new AppError("unavailable", "STREAM_SUPERSEDED", "This executor opened a newer stream for the attempt; go on there.");

@@ -5,6 +5,7 @@ import { afterLostLease, longestWatchPause } from "../../core/lease.js";
 import type { Logger } from "../../process/log.js";
 import type { Database, Queryable } from "../database/database.js";
 import type { Hints } from "../notifications.js";
+import { type CacheKey, letCacheGo, loseReservations } from "../repositories/cache-reservations.js";
 import { type Fence, lockHeldExecution, moveExecution, type StreamFence } from "../repositories/execution-leases.js";
 import type { ExecutionRow, FailureRecord } from "../repositories/executions.js";
 import { lockLostExecutions, lockUnattached, noteLeaseWatch } from "../repositories/lease-watch.js";
@@ -35,13 +36,13 @@ export async function expireLeases(deps: LostLeaseDeps & LeaseTimes, log: Logger
     const moved = await deps.db.transaction(async (tx) => {
       const lost = await lockLostExecutions(tx, { ...times, limit: BATCH });
       found = lost.length;
-      const rows: ExecutionRow[] = [];
-      for (const one of lost) rows.push(...(await takeBack(tx, one, deps.now())));
-      return rows;
+      const taken: TakenBack[] = [];
+      for (const one of lost) taken.push(...(await takeBack(tx, one, deps.now())));
+      return taken;
     });
-    for (const row of moved) {
+    for (const { row, freed } of moved) {
       log.warn({ executionId: row.id, state: row.state, attempt: row.attempt }, "an execution lost its executor");
-      tell(deps.hints, row);
+      tell(deps.hints, { row, freed });
     }
     taken += moved.length;
   }
@@ -54,7 +55,7 @@ export async function giveUpLease(deps: LostLeaseDeps, fence: StreamFence): Prom
     const held = await lockHeldExecution(tx, fence);
     return held ? takeBack(tx, held, deps.now()) : [];
   });
-  for (const row of moved) tell(deps.hints, row);
+  for (const one of moved) tell(deps.hints, one);
 }
 
 /**
@@ -66,16 +67,23 @@ export async function returnAssignment(deps: LostLeaseDeps, fence: Fence, why: s
     const assigned = await lockUnattached(tx, fence);
     return assigned ? takeBack(tx, assigned, deps.now(), why) : [];
   });
-  for (const row of moved) tell(deps.hints, row);
+  for (const one of moved) tell(deps.hints, one);
 }
 
-function tell(hints: Hints, row: ExecutionRow): void {
+/** An execution as it is then, and the keys of the cache that others may compute now. */
+interface TakenBack {
+  row: ExecutionRow;
+  freed: CacheKey[];
+}
+
+function tell(hints: Hints, { row, freed }: TakenBack): void {
+  hints.cacheChanged(freed);
   hints.executionChanged(row.id);
   hints.executorConcerned(row.id);
   if (row.state === "QUEUED") hints.executionQueued(row.projectId, row.computingUnitId);
 }
 
-async function takeBack(tx: Queryable, held: ExecutionRow, now: Date, why?: string): Promise<ExecutionRow[]> {
+async function takeBack(tx: Queryable, held: ExecutionRow, now: Date, why?: string): Promise<TakenBack[]> {
   const after = afterLostLease({ ...held, attached: held.executorId !== "" });
   const failure: FailureRecord | null =
     after.to === "FAILED" ? { reason: "LOST", operatorId: "", message: after.comment, detail: "" } : null;
@@ -95,5 +103,5 @@ async function takeBack(tx: Queryable, held: ExecutionRow, now: Date, why?: stri
     comment: why ?? after.comment,
     now,
   });
-  return [row];
+  return [{ row, freed: await (row.state === "QUEUED" ? loseReservations : letCacheGo)(tx, row.id) }];
 }

@@ -68,6 +68,13 @@ export async function createResultReader(resultRoot: string): Promise<ResultRead
   };
 }
 
+/** True when reading failed for what is, or is not, in the object, and would fail again. */
+export const isDamaged = (error: unknown): boolean =>
+  error instanceof AppError &&
+  error.reason === "RESULT_UNREADABLE" &&
+  !/^(out of memory|io|interrupt|permission)\b/i.test((error.cause as Error | undefined)?.message ?? "") &&
+  ((error.cause as NodeJS.ErrnoException | undefined)?.code ?? "ENOENT") === "ENOENT";
+
 const quoted = (text: string): string => `'${text.replaceAll("'", "''")}'`;
 
 const unreadable = (message: string, cause: unknown): AppError =>

@@ -1,11 +1,18 @@
 // Reports from outside the stream: the proxy way of an existing engine.
 import type { UpdateExecutionRequest } from "../../contract/postern/v1/execution.js";
 import { type AppError, illegalTransition, invalid, notFound, staleLease } from "../../core/app-error.js";
-import { EXECUTION_STATES, type ExecutionState, LIVE_STATES, sourcesOf } from "../../core/execution-state.js";
+import {
+  EXECUTION_STATES,
+  type ExecutionState,
+  isTerminal,
+  LIVE_STATES,
+  sourcesOf,
+} from "../../core/execution-state.js";
 import { executionStateFromWire } from "../../rpc/state-codec.js";
 import type { Caller } from "../access/caller.js";
 import type { Database, Queryable } from "../database/database.js";
 import type { Hints } from "../notifications.js";
+import { type CacheKey, letCacheGo } from "../repositories/cache-reservations.js";
 import { updateReported } from "../repositories/execution-reports.js";
 import { type ExecutionRow, executionById } from "../repositories/executions.js";
 import { upsertOperatorStatistics } from "../repositories/operator-statistics.js";
@@ -23,13 +30,17 @@ export interface UpdateDeps {
   now: () => Date;
 }
 
-/** Stores a report within `tx`; the caller was allowed to write `row`. */
+/**
+ * Stores a report within `tx`; the caller was allowed to write `row`. `freed` gets the keys of the cache that others may
+ * compute once it is committed.
+ */
 export async function applyUpdate(
   deps: UpdateDeps,
   tx: Queryable,
   request: UpdateExecutionRequest,
   row: ExecutionRow,
   caller: Caller,
+  freed: CacheKey[],
 ): Promise<ExecutionRow> {
   const state = request.state === 0 ? null : executionStateFromWire(request.state);
   if (state === "COMPLETED") throw invalid("Report COMPLETED with CompleteExecution: it needs a manifest.");
@@ -61,6 +72,7 @@ export async function applyUpdate(
   if (updated.moved) {
     const { id: executionId, lastEventNumber: number, attempt } = updated;
     await logStateChange(tx, { executionId, number, attempt, state: updated.state, failure, now: deps.now() });
+    if (isTerminal(updated.state)) freed.push(...(await letCacheGo(tx, executionId)));
   }
   return updated;
 }

@@ -12,84 +12,43 @@ export interface CacheEntryRow {
   byteCount: bigint;
   sourceExecutionId: string;
   createdAt: Date;
+  /** What computing it took, with everything it was made from; 0 when unknown. */
+  computeMs: bigint;
+  hitCount: bigint;
+  lastUsedAt: Date;
+  operatorType: string;
+  /** Each `<dataset id>@<version>`. */
+  datasetVersions: string[];
 }
 
-/** Remembers registered ports of an execution by their fingerprints; a newer result replaces an older one. */
-export async function upsertCacheEntries(
-  db: Queryable,
-  executionId: string,
-  entries: { globalPortId: string; subdagHash: string; fingerprintJson: string }[],
-): Promise<void> {
-  await db.query(
-    `insert into cache_entry (project_id, workflow_id, global_port_id, subdag_hash, fingerprint_json, result_uri,
-                              tuple_count, byte_count, source_execution_id)
-     select e.project_id, e.workflow_id, p.global_port_id, u.subdag_hash, u.fingerprint_json, p.uri,
-            p.row_count, p.byte_count, e.id
-       from unnest(cast(:globalPortIds as text[]), cast(:subdagHashes as text[]), cast(:fingerprints as text[]))
-              as u (global_port_id, subdag_hash, fingerprint_json)
-       join execution e on e.id = :executionId
-       join port_result p on p.execution_id = e.id and p.global_port_id = u.global_port_id
-     on conflict (project_id, workflow_id, global_port_id, subdag_hash) do update
-       set fingerprint_json = excluded.fingerprint_json, result_uri = excluded.result_uri,
-           tuple_count = excluded.tuple_count, byte_count = excluded.byte_count,
-           source_execution_id = excluded.source_execution_id, updated_at = now()`,
-    {
-      executionId,
-      globalPortIds: entries.map((e) => e.globalPortId),
-      subdagHashes: entries.map((e) => e.subdagHash),
-      fingerprints: entries.map((e) => e.fingerprintJson),
-    },
-  );
+const WITHOUT_FINGERPRINT = `project_id, workflow_id, global_port_id, subdag_hash, result_uri, tuple_count, byte_count,
+       source_execution_id, created_at, compute_ms, hit_count, last_used_at, operator_type, dataset_versions`;
+
+/** What an entry tells; the fingerprint may be long, and a list of many goes without. */
+export const ENTRY_COLUMNS = `fingerprint_json, ${WITHOUT_FINGERPRINT}`;
+export const SHORT_ENTRY_COLUMNS = `'' as fingerprint_json, ${WITHOUT_FINGERPRINT}`;
+
+/** Where a page of entries begins: after this one. */
+export interface EntryPosition {
+  /** When it was stored, in microseconds since 1970. */
+  createdMicros: bigint;
+  globalPortId: string;
+  subdagHash: string;
 }
 
-/** Newest first, `offset` skipped. */
+/** Entries of a workflow behind a position, or from the first one, newest first. */
 export async function listCacheEntries(
   db: Queryable,
-  page: { projectId: string; workflowId: string; offset: number; limit: number },
-): Promise<CacheEntryRow[]> {
-  return db.query<CacheEntryRow>(
-    `select * from cache_entry where project_id = :projectId and workflow_id = :workflowId
-      order by created_at desc, global_port_id, subdag_hash offset :offset limit :limit`,
-    page,
+  { after, ...of }: { projectId: string; workflowId: string; after: EntryPosition | undefined; limit: number },
+): Promise<(CacheEntryRow & { createdMicros: bigint })[]> {
+  const behind = `and (created_at < ${AFTER} or (created_at = ${AFTER}
+                       and (global_port_id, subdag_hash) > (:globalPortId, :subdagHash)))`;
+  return db.query<CacheEntryRow & { createdMicros: bigint }>(
+    `select ${ENTRY_COLUMNS}, cast(extract(epoch from created_at) * 1000000 as bigint) as created_micros
+       from cache_entry where project_id = :projectId and workflow_id = :workflowId ${after ? behind : ""}
+      order by created_at desc, global_port_id, subdag_hash limit :limit`,
+    { ...of, ...after },
   );
 }
 
-export interface CacheSelection {
-  projectId: string;
-  workflowId: string;
-  /** Null for all. */
-  globalPortId: string | null;
-  /** Null for all. */
-  subdagHash: string | null;
-}
-
-const SELECTED = `project_id = :projectId and workflow_id = :workflowId
-        and (cast(:globalPortId as text) is null or global_port_id = :globalPortId)
-        and (cast(:subdagHash as text) is null or subdag_hash = :subdagHash)`;
-
-export async function selectCacheEntries(db: Queryable, selection: CacheSelection): Promise<CacheEntryRow[]> {
-  return db.query<CacheEntryRow>(`select * from cache_entry where ${SELECTED}`, { ...selection });
-}
-
-export async function deleteCacheEntries(db: Queryable, selection: CacheSelection): Promise<CacheEntryRow[]> {
-  return db.query<CacheEntryRow>(`delete from cache_entry where ${SELECTED} returning *`, { ...selection });
-}
-
-/** Forgets entries that point to results of these executions. */
-export async function deleteCacheEntriesOf(db: Queryable, executionIds: string[]): Promise<void> {
-  await db.query("delete from cache_entry where source_execution_id = any(cast(:executionIds as uuid[]))", {
-    executionIds,
-  });
-}
-
-export async function cacheStatistics(
-  db: Queryable,
-  projectId: string,
-): Promise<{ entryCount: bigint; byteCount: bigint }> {
-  const [row] = await db.query<{ entryCount: bigint; byteCount: bigint }>(
-    `select count(*) as entry_count, cast(coalesce(sum(byte_count), 0) as bigint) as byte_count
-       from cache_entry where project_id = :projectId`,
-    { projectId },
-  );
-  return row!;
-}
+const AFTER = "timestamptz 'epoch' + cast(:createdMicros as bigint) * interval '1 microsecond'";

@@ -87,6 +87,21 @@ export async function datasetVersion(
   return row;
 }
 
+/** The same, if the subject may read the dataset; undefined alike when it may not and when there is none. */
+export async function visibleDatasetVersion(
+  db: Queryable,
+  version: { projectId: string; name: string; version: number; subject: string },
+): Promise<DatasetVersionRow | undefined> {
+  const [row] = await db.query<DatasetVersionRow>(
+    `select ${VERSION_COLUMNS}
+     from dataset d join dataset_version v on v.dataset_id = d.id
+       and v.version = coalesce(nullif(cast(:version as integer), 0), d.latest_version)
+     where d.project_id = :projectId and d.name = :name and ${visibleTo("DATASET", "d")}`,
+    version,
+  );
+  return row;
+}
+
 /** The project's datasets the subject may read whose name comes after `after`, by name. */
 export async function visibleDatasets(
   db: Queryable,

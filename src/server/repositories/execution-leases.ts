@@ -96,7 +96,8 @@ export async function unitsWithQueue(
 export async function lockHeldExecution(db: Queryable, fence: StreamFence): Promise<ExecutionRow | undefined> {
   const [row] = await db.query<ExecutionRow>(
     `select * from execution
-      where id = :executionId and attempt = :attempt and epoch = :epoch and attachment = :attachment and state = any(:live) for update`,
+      where id = :executionId and attempt = :attempt and epoch = :epoch and attachment = :attachment
+        and state = any(:live) for no key update`,
     { ...fence, live: LIVE_STATES },
   );
   return row;
@@ -110,7 +111,8 @@ export async function lockReportable(
 ): Promise<ExecutionRow | undefined> {
   const [row] = await db.query<ExecutionRow>(
     `select * from execution
-      where id = :executionId and state = any(:live) and (cast(:epoch as bigint) is null or epoch = :epoch) for update`,
+      where id = :executionId and state = any(:live) and (cast(:epoch as bigint) is null or epoch = :epoch)
+        for no key update`,
     { executionId, epoch, live: LIVE_STATES },
   );
   return row;

@@ -26,7 +26,7 @@ export async function updateReported(
   },
 ): Promise<(ExecutionRow & { moved: boolean }) | undefined> {
   const [row] = await db.query<ExecutionRow & { moved: boolean }>(
-    `with before as (select id, state from execution where id = :executionId for update)
+    `with before as (select id, state from execution where id = :executionId for no key update)
      update execution e
         set state = coalesce(:state, e.state),
             last_event_number = e.last_event_number
@@ -50,7 +50,10 @@ export async function updateReported(
   return row;
 }
 
-/** Ends an execution: terminal state, no lease, one log position. Undefined when fence, state or sequence forbids it. */
+/**
+ * Ends an execution: terminal state, no lease, one log position. Undefined when fence, state or sequence forbids it. One
+ * from the queue that a user ends is not trusted any more: that was not the pool's word.
+ */
 export async function endExecution(
   db: Queryable,
   end: {
@@ -73,7 +76,8 @@ export async function endExecution(
             started_at = coalesce(started_at, now()),
             log_uri = case when :logUri = '' then log_uri else :logUri end,
             statistics_uri = case when :statisticsUri = '' then statistics_uri else :statisticsUri end,
-            manifest_digest = :manifestDigest, last_event_number = last_event_number + 1
+            manifest_digest = :manifestDigest, last_event_number = last_event_number + 1,
+            trusted = trusted and not (queued and cast(:epoch as bigint) is null)
       where id = :executionId and attempt = :attempt and state = any(:sources)
         and (cast(:epoch as bigint) is null or epoch = :epoch)
         and (cast(:lastSequence as bigint) is null or last_sequence = :lastSequence)

@@ -1,4 +1,5 @@
 // Executions as such: made, found, listed, deleted. execution-leases.ts and execution-reports.ts change their state.
+import type { CacheUse } from "../../core/cache-use.js";
 import type { ExecutionState } from "../../core/execution-state.js";
 import { isDatabase, type Queryable } from "../database/database.js";
 import { createSharedReads, oncePerDatabase } from "../database/shared-reads.js";
@@ -41,6 +42,7 @@ export interface ExecutionRow {
   leaseExpiresAt: Date | null;
   cancelRequested: boolean;
   manifestDigest: string | null;
+  cache: CacheUse;
 }
 
 export interface NewExecution {
@@ -56,29 +58,32 @@ export interface NewExecution {
   trusted: boolean;
   createdBy: string;
   planDigest: string;
-  /** Milliseconds until it is lost unless somebody takes it up; null while it waits in the queue. */
+  cache: CacheUse;
+  /** Log positions its first events take. */
+  lastEventNumber: number;
+  /** Proto3 JSON of its PhysicalPlan. */
+  plan: unknown;
+  /** Milliseconds until it is lost unless somebody takes it up; null while it waits in the queue, and after its end. */
   leaseMs: number | null;
 }
 
-/** Stores a new execution: first attempt, first epoch, log position 1 taken by its first state. */
+/** Stores a new execution and its plan: first attempt, first epoch. One that is COMPLETED has started and ended now. */
 export async function insertExecution(db: Queryable, execution: NewExecution): Promise<ExecutionRow> {
   const [row] = await db.query<ExecutionRow>(
-    `insert into execution (id, project_id, workflow_id, workflow_version, computing_unit_id, name, state, attempt,
-                            max_attempts, epoch, queued, trusted, created_by, plan_digest, last_event_number, lease_expires_at)
+    `with made as (
+     insert into execution (id, project_id, workflow_id, workflow_version, computing_unit_id, name, state, attempt,
+                            max_attempts, epoch, queued, trusted, created_by, plan_digest, last_event_number, lease_expires_at,
+                            cache, started_at, ended_at)
      values (:id, :projectId, :workflowId, :workflowVersion, :computingUnitId, :name, :state, 1,
-             :maxAttempts, 1, :queued, :trusted, :createdBy, :planDigest, 1,
-             now() + cast(:leaseMs as double precision) * interval '1 millisecond')
-     returning *`,
-    { ...execution },
+             :maxAttempts, 1, :queued, :trusted, :createdBy, :planDigest, :lastEventNumber,
+             now() + cast(:leaseMs as double precision) * interval '1 millisecond', cast(:cache as jsonb),
+             case when :state = 'COMPLETED' then now() end, case when :state = 'COMPLETED' then now() end)
+     returning *),
+     planned as (insert into execution_plan (execution_id, plan) values (:id, cast(:plan as jsonb)))
+     select * from made`,
+    { ...execution, plan: JSON.stringify(execution.plan) },
   );
   return row!;
-}
-
-export async function insertExecutionPlan(db: Queryable, executionId: string, plan: unknown): Promise<void> {
-  await db.query("insert into execution_plan (execution_id, plan) values (:executionId, cast(:plan as jsonb))", {
-    executionId,
-    plan: JSON.stringify(plan),
-  });
 }
 
 /** The plan's proto3 JSON, as stored when the execution was prepared. */

@@ -1,6 +1,7 @@
-// The port registry: rows of materialised ports, and console files.
+// The port registry: rows of materialised ports, and console files. Each names its object in the ledger (blobs.ts).
 import type { Schema } from "../../core/plan.js";
 import type { Queryable } from "../database/database.js";
+import { isNamed, upsertBlobs } from "./blobs.js";
 
 export interface PortRow {
   executionId: string;
@@ -18,6 +19,8 @@ export interface PortRow {
   viewed: boolean;
   attempt: number;
   registeredAt: Date;
+  /** What computing it took, with everything it was made from; 0 when unknown. */
+  computeMs: bigint;
 }
 
 export interface ConsoleRow {
@@ -28,18 +31,23 @@ export interface ConsoleRow {
   byteCount: bigint;
 }
 
-/** Registers ports, replacing earlier registrations of the same ports; takes `portParams`. At most one row per port. */
-export const UPSERT_PORTS = `
-    insert into port_result (execution_id, global_port_id, operator_id, layer, port_id, internal, input, uri,
-                              row_count, byte_count, schema, subdag_hash, viewed, attempt)
+/**
+ * Registers ports, replacing earlier registrations of the same ports, and their objects in the ledger; takes
+ * `portParams`. At most one row per port. Two parts of a `with`, because they write two tables.
+ */
+export const UPSERT_PORTS = `reported_ports as (
      select * from jsonb_to_recordset(cast(:ports as jsonb)) as p
        (execution_id uuid, global_port_id text, operator_id text, layer text, port_id integer, internal boolean,
         input boolean, uri text, row_count bigint, byte_count bigint, schema jsonb, subdag_hash text, viewed boolean,
-        attempt integer)
+        attempt integer, compute_ms bigint)), port_blobs as (${upsertBlobs("reported_ports")}), ports as (
+     insert into port_result (execution_id, global_port_id, operator_id, layer, port_id, internal, input, uri,
+                              row_count, byte_count, schema, subdag_hash, viewed, attempt)
+     select execution_id, global_port_id, operator_id, layer, port_id, internal, input, uri,
+            row_count, byte_count, schema, subdag_hash, viewed, attempt from reported_ports
      on conflict (execution_id, global_port_id) do update
        set uri = excluded.uri, row_count = excluded.row_count, byte_count = excluded.byte_count,
            schema = excluded.schema, subdag_hash = excluded.subdag_hash, viewed = excluded.viewed,
-           attempt = excluded.attempt, registered_at = now()`;
+           attempt = excluded.attempt, registered_at = now())`;
 
 export const portParams = (ports: Omit<PortRow, "registeredAt">[]) => ({
   ports: JSON.stringify(
@@ -58,21 +66,25 @@ export const portParams = (ports: Omit<PortRow, "registeredAt">[]) => ({
       subdag_hash: p.subdagHash,
       viewed: p.viewed,
       attempt: p.attempt,
+      compute_ms: p.computeMs.toString(),
     })),
   ),
 });
 
 export async function upsertPorts(db: Queryable, ports: Omit<PortRow, "registeredAt">[]): Promise<void> {
-  await db.query(UPSERT_PORTS, portParams(ports));
+  await db.query(`with ${UPSERT_PORTS} select 1`, portParams(ports));
 }
 
-/** Registers console files, replacing earlier registrations of the same operator and worker. */
+/** Registers console files and their objects in the ledger, replacing earlier ones of the same operator and worker. */
 export async function upsertConsoles(db: Queryable, executionId: string, consoles: ConsoleRow[]): Promise<void> {
   await db.query(
-    `insert into console_result (execution_id, operator_id, worker, uri, line_count, byte_count)
-     select :executionId, u.*
-       from unnest(cast(:operatorIds as text[]), cast(:workers as integer[]), cast(:uris as text[]),
-                   cast(:lineCounts as bigint[]), cast(:byteCounts as bigint[])) u
+    `with reported as (
+       select cast(:executionId as uuid) as execution_id, u.*, u.line_count as row_count, 0 as compute_ms
+         from unnest(cast(:operatorIds as text[]), cast(:workers as integer[]), cast(:uris as text[]),
+                     cast(:lineCounts as bigint[]), cast(:byteCounts as bigint[]))
+                as u (operator_id, worker, uri, line_count, byte_count)), blobs as (${upsertBlobs("reported")})
+     insert into console_result (execution_id, operator_id, worker, uri, line_count, byte_count)
+     select execution_id, operator_id, worker, uri, line_count, byte_count from reported
      on conflict (execution_id, operator_id, worker) do update
        set uri = excluded.uri, line_count = excluded.line_count, byte_count = excluded.byte_count`,
     {
@@ -86,10 +98,10 @@ export async function upsertConsoles(db: Queryable, executionId: string, console
   );
 }
 
+const PORTS = "select p.*, b.compute_ms from port_result p join blob b on b.uri = p.uri";
+
 export async function listPorts(db: Queryable, executionId: string): Promise<PortRow[]> {
-  return db.query<PortRow>("select * from port_result where execution_id = :executionId order by global_port_id", {
-    executionId,
-  });
+  return db.query<PortRow>(`${PORTS} where p.execution_id = :executionId order by p.global_port_id`, { executionId });
 }
 
 export async function listConsoles(db: Queryable, executionId: string): Promise<ConsoleRow[]> {
@@ -102,10 +114,10 @@ export async function listConsoles(db: Queryable, executionId: string): Promise<
 
 /** Ports by their printed keys. */
 export async function portsByGlobalId(db: Queryable, executionId: string, globalPortIds: string[]): Promise<PortRow[]> {
-  return db.query<PortRow>(
-    "select * from port_result where execution_id = :executionId and global_port_id = any(:globalPortIds)",
-    { executionId, globalPortIds },
-  );
+  return db.query<PortRow>(`${PORTS} where p.execution_id = :executionId and p.global_port_id = any(:globalPortIds)`, {
+    executionId,
+    globalPortIds,
+  });
 }
 
 /** External output ports by operator and number, whichever layer has them. */
@@ -115,20 +127,25 @@ export async function portsByLogicalPort(
   ports: { operatorId: string; portId: number }[],
 ): Promise<PortRow[]> {
   return db.query<PortRow>(
-    `select p.* from unnest(cast(:operatorIds as text[]), cast(:portIds as integer[])) as wanted (operator_id, port_id)
-       join port_result p on p.execution_id = :executionId and p.operator_id = wanted.operator_id
-        and p.port_id = wanted.port_id and not p.internal and not p.input`,
+    `${PORTS} where p.execution_id = :executionId and not p.internal and not p.input
+        and (p.operator_id, p.port_id) in (select * from unnest(cast(:operatorIds as text[]), cast(:portIds as integer[])))`,
     { executionId, operatorIds: ports.map((p) => p.operatorId), portIds: ports.map((p) => p.portId) },
   );
 }
 
-/** Forgets ports and consoles of executions and returns the URIs they held. */
-export async function deletePorts(db: Queryable, executionIds: string[]): Promise<string[]> {
-  const rows = await db.query<{ uri: string }>(
+/** Forgets ports and consoles of executions; `released` are the URIs that no port, console, entry or pin names then. */
+export async function deletePorts(
+  db: Queryable,
+  executionIds: string[],
+): Promise<{ forgotten: number; released: string[] }> {
+  const [row] = await db.query<{ forgotten: number; released: string[] }>(
     `with ports as (delete from port_result where execution_id = any(cast(:executionIds as uuid[])) returning uri),
-          consoles as (delete from console_result where execution_id = any(cast(:executionIds as uuid[])) returning uri)
-     select uri from ports union select uri from consoles order by uri`,
+          consoles as (delete from console_result where execution_id = any(cast(:executionIds as uuid[])) returning uri),
+          gone as (select uri from ports union all select uri from consoles)
+     select cast(count(*) as integer) as forgotten,
+            coalesce(array_agg(distinct uri order by uri) filter (where not ${isNamed("gone.uri", "execution_id <> all(cast(:executionIds as uuid[]))")}), '{}') as released
+       from gone`,
     { executionIds },
   );
-  return rows.map((r) => r.uri);
+  return row!;
 }

@@ -86,7 +86,7 @@ export async function appendToStreams(db: Queryable, appends: Append[], effects:
   const parts = [
     states.length > 0 ? `, operator_states as (${UPSERT_OPERATOR_STATES})` : "",
     effects.statistics.length > 0 ? `, figures as (${UPSERT_FIGURES})` : "",
-    ports.length > 0 ? `, ports as (${UPSERT_PORTS})` : "",
+    ports.length > 0 ? `, ${UPSERT_PORTS}` : "",
   ];
   await db.query(`${APPEND}${parts.join("")}${ALL_ADVANCED}`, {
     ...stepParams(appends),

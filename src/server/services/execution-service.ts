@@ -26,10 +26,13 @@ import { executionToWire, statisticsInPlanOrder } from "../executions/execution-
 import { type Asked, pauseExecution, resumeExecution } from "../executions/executor-commands.js";
 import { type ExecutorSessionDeps, runExecutorSession } from "../executions/executor-session.js";
 import { type PrepareDeps, prepareExecution } from "../executions/prepare-execution.js";
+import { decisionsToWire, reuseOfEnded, summaryToWire } from "../executions/record-reuse.js";
 import { runServeSession, type ServeSessionDeps } from "../executions/serve-session.js";
 import { PROTOCOL_VERSION } from "../executions/take-lease.js";
 import { applyUpdate, type UpdateDeps } from "../executions/update-execution.js";
 import { cutPage, nameAfter } from "../page-tokens.js";
+import type { CacheKey } from "../repositories/cache-reservations.js";
+import { executionReuse } from "../repositories/execution-reuse.js";
 import {
   type ExecutionRow,
   executionById,
@@ -68,7 +71,12 @@ export function executionService(deps: Deps): ServiceMethods<ExecutionServer, Ca
     },
 
     async getExecution(request, { caller }) {
-      return { execution: executionToWire(await readableExecution(db, caller, request.executionId)) };
+      const row = await readableExecution(db, caller, request.executionId);
+      const reuse = await executionReuse(db, row.id);
+      return {
+        execution: executionToWire(row, reuse && isTerminal(row.state) ? summaryToWire(reuse) : undefined),
+        reuse: reuse ? decisionsToWire(reuse) : [],
+      };
     },
 
     async listExecutions(request, { caller }) {
@@ -85,7 +93,7 @@ export function executionService(deps: Deps): ServiceMethods<ExecutionServer, Ca
         limit: size + 1,
       });
       const { items, nextPageToken } = cutPage("executions", rows, size, ({ id }) => id);
-      return { executions: items.map(executionToWire), nextPageToken };
+      return { executions: items.map((row) => executionToWire(row)), nextPageToken };
     },
 
     async getLatestExecution(request, { caller }) {
@@ -102,7 +110,11 @@ export function executionService(deps: Deps): ServiceMethods<ExecutionServer, Ca
         yield {
           item: {
             $case: "snapshot",
-            value: { execution: executionToWire(row), operators, plan: physicalPlanToWire(plan) },
+            value: {
+              execution: executionToWire(row, await reuseOfEnded(db, row)),
+              operators,
+              plan: physicalPlanToWire(plan),
+            },
           },
         };
         after = row.lastEventNumber;
@@ -122,9 +134,11 @@ export function executionService(deps: Deps): ServiceMethods<ExecutionServer, Ca
       const stored = await storedUpdate(db, request, caller);
       if (stored) return stored;
       const row = await writableExecution(db, caller, request.executionId);
+      const freed: CacheKey[] = [];
       const reply = await replayable(db, updateCall(request, caller, row), async (tx) => ({
-        execution: executionToWire(await applyUpdate(deps, tx, request, row, caller)),
+        execution: executionToWire(await applyUpdate(deps, tx, request, row, caller, freed)),
       }));
+      deps.hints.cacheChanged(freed);
       deps.hints.executionChanged(row.id);
       if (request.state !== 0) deps.hints.executorConcerned(row.id);
       return reply;

@@ -13,15 +13,16 @@ import type { ServiceMethods } from "../../rpc/handlers.js";
 import { portKeyFromWire, schemaToWire } from "../../rpc/plan-codec.js";
 import { requireResource } from "../access/authorization.js";
 import type { CallContext, Caller } from "../access/caller.js";
-import { readableExecution, writableExecution } from "../access/execution-access.js";
+import { readableExecution, requireWordOfPool, writableExecution } from "../access/execution-access.js";
+import { forgetObjects } from "../cache/broken-objects.js";
+import { auditingRefusals } from "../cache/refused-offer.js";
 import type { Database, Queryable } from "../database/database.js";
 import { storedPlan } from "../executions/execution-plan.js";
 import { consoleToWire, portToWire } from "../executions/execution-wire.js";
 import { consoleRows, portRows, type ReportedBy } from "../executions/port-registration.js";
 import { executionPrefix } from "../executions/result-location.js";
-import type { ResultReader } from "../executions/result-reader.js";
+import { isDamaged, type ResultReader } from "../executions/result-reader.js";
 import { addAuditEntry } from "../repositories/audit-log.js";
-import { deleteCacheEntriesOf } from "../repositories/cache-entries.js";
 import { lockReportable } from "../repositories/execution-leases.js";
 import { type ExecutionRow, executionById, latestExecution, lockExecutions } from "../repositories/executions.js";
 import {
@@ -58,12 +59,16 @@ export function portRegistryService({
     write: (tx: Queryable, by: ReportedBy) => Promise<T>,
   ): Promise<T> {
     const seen = await writableExecution(db, caller, id);
-    return db.transaction(async (tx) => {
-      const row = await lockReportable(tx, id, caller.kind === "execution" ? caller.epoch : null);
-      if (!row) throw await reportRefusal(tx, caller, seen);
-      const plan = await storedPlan(tx, id);
-      return write(tx, { executionId: id, attempt: row.attempt, prefix: executionPrefix(resultRoot, row), plan });
-    });
+    requireWordOfPool(caller, seen);
+    const actor = caller.kind === "user" ? caller.subject : `execution ${id}`;
+    return auditingRefusals(db, actor, () =>
+      db.transaction(async (tx) => {
+        const row = await lockReportable(tx, id, caller.kind === "execution" ? caller.epoch : null);
+        if (!row) throw await reportRefusal(tx, caller, seen);
+        const plan = await storedPlan(tx, id);
+        return write(tx, { executionId: id, attempt: row.attempt, prefix: executionPrefix(resultRoot, row), plan });
+      }),
+    );
   }
 
   return {
@@ -101,12 +106,16 @@ export function portRegistryService({
     },
 
     async readPort(request, { caller }) {
-      const { id } = await readableExecution(db, caller, request.executionId);
+      const { id, projectId } = await readableExecution(db, caller, request.executionId);
       const port = await requirePort(db, id, request);
-      const page = await results.readRows(port, {
-        offset: request.offset,
-        limit: rowLimit(request),
-        columns: request.columns,
+      const wanted = { offset: request.offset, limit: rowLimit(request), columns: request.columns };
+      const page = await results.readRows(port, wanted).catch(async (error: unknown) => {
+        // What cannot be read must not be reused either: run again, the workflow computes it.
+        if (isDamaged(error)) {
+          const actor = caller.kind === "user" ? caller.subject : `execution ${id}`;
+          await forgetObjects(db, { projectId, uris: [port.uri], actor, resource: `execution "${id}"` });
+        }
+        throw error;
       });
       return { schema: schemaToWire(page.schema), rows: page.rows, totalRows: port.rowCount };
     },
@@ -120,9 +129,8 @@ export function portRegistryService({
             ? await lockReportable(tx, row.id, caller.epoch)
             : (await lockExecutions(tx, [row.id]))[0];
         if (!locked) throw await reportRefusal(tx, caller, row);
-        await deleteCacheEntriesOf(tx, [row.id]);
-        const uris = await deletePorts(tx, [row.id]);
-        if (uris.length > 0) {
+        const { forgotten, released: uris } = await deletePorts(tx, [row.id]);
+        if (forgotten > 0) {
           const actor = caller.kind === "user" ? caller.subject : `execution ${row.id}`;
           const resource = `execution "${row.id}"`;
           await addAuditEntry(tx, {
@@ -130,7 +138,7 @@ export function portRegistryService({
             action: "ClearExecution",
             projectId: row.projectId,
             resource,
-            detail: { uris },
+            detail: { forgotten, uris },
           });
         }
         return uris;

@@ -1,0 +1,268 @@
+// The right to compute a missing entry. The line of those who wait for one is in cache-line.ts.
+//
+// R1  A key (project, namespace, hash) has at most one HELD row: the partial unique index sees to it. The namespace is the
+//     workflow, or `*` where the project shares its cache.
+// R2  Whoever inserts several does it in one statement, in the order of keys, and locks nothing another such statement
+//     may want before: two of them never wait for each other.
+// R3  A row counts while its execution is live under its epoch. A lease that ran out ends that when it is taken back
+//     (lost-leases.ts), so an outage of the servers costs no reservation. Where there is no lease to lose, its own
+//     `expires_at` counts.
+// R4  What is written here for an execution that has meanwhile ended, or under an epoch that has meanwhile passed, counts
+//     for nothing: so these statements check the fence and need no lock on the execution, which is written all the time.
+import { prepared, type Queryable } from "../database/database.js";
+import {
+  bestEntry,
+  bestFirst,
+  type CachedPort,
+  isShared,
+  standsFor,
+  WANTED,
+  type WantedPort,
+  wantedParams,
+} from "./cache-lookup.js";
+import { IS_LIVE } from "./lease-watch.js";
+
+/** Names what is computed or waited for, whatever its namespace: who is concerned by a key looks again. */
+export interface CacheKey {
+  projectId: string;
+  subdagHash: string;
+}
+
+/** For whom a lookup is made. */
+export interface LookupFor {
+  executionId: string;
+  /** Null for a user, who speaks for the present attempt. */
+  attempt: number | null;
+  epoch: bigint | null;
+}
+
+export interface LookupPort {
+  wanted: WantedPort;
+  /** Whether an entry may stand for it. */
+  looks: boolean;
+  /** Whether the execution may compute it for others too. */
+  reserves: boolean;
+}
+
+/** What the database says of one port: an entry, a reservation of the execution's, or neither. */
+export interface LookupRow extends Omit<CachedPort, "uri"> {
+  /** Null when there is no entry; then so are its figures. */
+  uri: string | null;
+  /** Fencing number of the execution's own reservation; null when it holds none, or an entry is there. */
+  reservation: bigint | null;
+  /** True when this very statement reserved it. */
+  isNew: boolean;
+  /** True when the reservation of somebody who is gone stands in the way. */
+  holderGone: boolean;
+}
+
+/** Reservation `r` of execution `e` counts (R3). */
+const COUNTS = `e.epoch = r.epoch and ${IS_LIVE} and (e.lease_expires_at is not null or r.expires_at > now())`;
+
+const fencedBy = (lock: string): string => `fenced as materialized (
+       select e.*, p.shared, case when p.shared then '*' else e.workflow_id end as namespace
+         from execution e cross join lateral (select ${isShared("e.project_id")} as shared) p
+        where e.id = :executionId and ${IS_LIVE}
+          and (cast(:attempt as integer) is null or e.attempt = :attempt)
+          and (cast(:epoch as bigint) is null or e.epoch = :epoch)${lock})`;
+
+/** The execution, if the fence holds; takes `fenceParams`. */
+export const FENCED = fencedBy("");
+
+/** The same, locked: whoever changes several reservations of an execution does it alone. */
+const FENCED_AND_LOCKED = fencedBy(" for no key update of e");
+
+export const fenceParams = ({ executionId, attempt, epoch }: LookupFor) => ({ executionId, attempt, epoch });
+
+const OF_FENCED = { project: "f.project_id", workflow: "f.workflow_id", shared: "f.shared", subject: "f.created_by" };
+const BEST_ENTRY = bestEntry(OF_FENCED);
+
+/** The end of an insert into cache_pin `p`: objects that are pinned already are left as they are. Both are done by hash. */
+export const PIN_MORE = `on conflict (execution_id) do update
+         set uris = p.uris || array(select unnest(excluded.uris) except select unnest(p.uris))
+         where exists (select unnest(excluded.uris) except select unnest(p.uris))`;
+
+/**
+ * Every step goes over the ports once and finds its rows by an index or a hash: joined to each other by hash, parts of a
+ * `with` of unknown size may well be compared each with each. What was reserved comes back in rows of its own.
+ */
+const LOOK_UP = prepared(`
+     with ${FENCED}, hit as materialized (
+       select distinct on (w.place) w.place, w.subdag_hash, w.global_port_id, w.looks, w.reserves, c.result_uri as uri,
+              c.tuple_count, c.byte_count, c.compute_ms, c.source_execution_id
+         from fenced f cross join unnest(cast(:globalPortIds as text[]), cast(:subdagHashes as text[]),
+                                         cast(:fingerprints as text[]), cast(:looks as boolean[]),
+                                         cast(:reserves as boolean[]))
+                with ordinality as w (global_port_id, subdag_hash, fingerprint_json, looks, reserves, place)
+         left join cache_entry c on w.looks and ${standsFor(OF_FENCED)}
+        order by w.place, ${bestFirst(OF_FENCED)}), asked as materialized (
+       select hit.*, cast(null as bigint) as own, false as holder_gone from hit where uri is not null
+       union all
+       select hit.*, case when r.execution_id = f.id and r.epoch = f.epoch then r.fencing end,
+              r.fencing is not null and not coalesce(${COUNTS}, false)
+         from hit cross join fenced f
+         left join lateral (
+           select * from cache_reservation held
+            where held.state = 'HELD' and held.project_id = f.project_id and held.namespace = f.namespace
+              and held.subdag_hash = hit.subdag_hash limit 1) r on true
+         left join execution e on e.id = r.execution_id
+        where hit.uri is null), missing as materialized (
+       select subdag_hash, min(global_port_id) as global_port_id, bool_or(looks) as waits from asked
+        where reserves and uri is null and own is null group by subdag_hash), reserved as (
+       insert into cache_reservation (project_id, namespace, subdag_hash, global_port_id, execution_id, epoch, expires_at)
+       select f.project_id, f.namespace, m.subdag_hash, m.global_port_id, f.id, f.epoch,
+              case when f.lease_expires_at is null then now() + interval '1 minute' else now() end
+         from missing m, fenced f order by m.subdag_hash
+       on conflict (project_id, namespace, subdag_hash) where state = 'HELD' do nothing
+       returning subdag_hash, fencing), waiting as (
+       insert into cache_waiter as w (project_id, namespace, subdag_hash, execution_id, epoch, global_port_id)
+       select f.project_id, f.namespace, m.subdag_hash, f.id, f.epoch, m.global_port_id
+         from missing m, fenced f where m.waits and m.subdag_hash not in (select subdag_hash from reserved)
+        order by m.subdag_hash
+       on conflict (project_id, namespace, subdag_hash, execution_id) do update set epoch = excluded.epoch
+         where w.epoch < excluded.epoch), pinned as (
+       insert into cache_pin as p (execution_id, uris)
+       select f.id, array_agg(asked.uri) from asked, fenced f
+        where asked.uri is not null and (select count(*) from reserved) >= 0 group by f.id ${PIN_MORE})
+     select cast(place as integer) as place, uri, tuple_count, byte_count, compute_ms, source_execution_id, own as reservation, holder_gone,
+            null as new_hash from asked
+      union all select null, null, null, null, null, null, fencing, false, subdag_hash from reserved
+      order by place`);
+
+interface AskedRow extends Omit<LookupRow, "globalPortId" | "isNew"> {
+  /** Counted from 1; null in rows that tell what was reserved. */
+  place: number | null;
+  newHash: string | null;
+}
+
+/**
+ * Looks ports up, pins what is found, reserves what is missing and gets in line for what somebody else has reserved: one
+ * statement. One row per port, in their order; none at all when the fence does not hold.
+ */
+export async function lookUpPorts(db: Queryable, by: LookupFor, ports: readonly LookupPort[]): Promise<LookupRow[]> {
+  const rows = await db.query<AskedRow>(LOOK_UP, {
+    ...fenceParams(by),
+    ...wantedParams(ports.map(({ wanted }) => wanted)),
+    looks: ports.map(({ looks }) => looks),
+    reserves: ports.map(({ reserves }) => reserves),
+  });
+  const fresh = new Map<string, bigint | null>();
+  for (const { newHash, reservation } of rows) if (newHash !== null) fresh.set(newHash, reservation);
+  const found: LookupRow[] = [];
+  for (const row of rows) if (row.place !== null) found.push(lookupRow(row, ports[row.place - 1]!, fresh));
+  return found;
+}
+
+/** Fields are named one by one: a spread of a thousand rows takes a tenth of the whole call. */
+function lookupRow(row: AskedRow, { wanted, reserves }: LookupPort, fresh: Map<string, bigint | null>): LookupRow {
+  const { uri, tupleCount, byteCount, computeMs, sourceExecutionId } = row;
+  const isMissing = reserves && uri === null && row.reservation === null;
+  const reservation = isMissing ? (fresh.get(wanted.subdagHash) ?? null) : row.reservation;
+  const isNew = isMissing && reservation !== null;
+  const { globalPortId } = wanted;
+  const holderGone = row.holderGone && !isNew;
+  return { globalPortId, uri, tupleCount, byteCount, computeMs, sourceExecutionId, reservation, isNew, holderGone };
+}
+
+/** Looks ports up and pins what is found; nothing when the fence does not hold. */
+export async function pinCachedPorts(
+  db: Queryable,
+  by: LookupFor,
+  ports: readonly WantedPort[],
+): Promise<Map<string, CachedPort>> {
+  const rows = await db.query<CachedPort>(
+    `with ${FENCED}, hit as materialized (
+       select w.global_port_id, entry.* from fenced f, ${WANTED} cross join lateral ${BEST_ENTRY} entry), pinned as (
+       insert into cache_pin as p (execution_id, uris)
+       select f.id, array_agg(hit.uri) from hit, fenced f group by f.id ${PIN_MORE})
+     select * from hit`,
+    { ...fenceParams(by), ...wantedParams(ports) },
+  );
+  return new Map(rows.map((row) => [row.globalPortId, row]));
+}
+
+/** Gives reservations back; returns their keys. Those the execution does not hold are left as they are. */
+export async function releaseReservations(
+  db: Queryable,
+  by: LookupFor,
+  reservations: readonly bigint[],
+): Promise<CacheKey[]> {
+  return db.query<CacheKey>(
+    `with ${FENCED_AND_LOCKED}
+     update cache_reservation r set state = 'RELEASED' from fenced f
+      where r.fencing = any(cast(:reservations as bigint[])) and r.execution_id = f.id and r.epoch = f.epoch
+        and r.state = 'HELD'
+     returning r.project_id, r.subdag_hash`,
+    { ...fenceParams(by), reservations },
+  );
+}
+
+/** Lets reservations last `ttlMs` from now; returns the fencing numbers of those the execution holds. */
+export async function extendReservations(
+  db: Queryable,
+  by: LookupFor,
+  reservations: readonly bigint[],
+  ttlMs: number,
+): Promise<bigint[]> {
+  const rows = await db.query<{ fencing: bigint }>(
+    `with ${FENCED_AND_LOCKED}
+     update cache_reservation r
+        set expires_at = now() + cast(:ttlMs as double precision) * interval '1 millisecond' from fenced f
+      where r.fencing = any(cast(:reservations as bigint[])) and r.execution_id = f.id and r.epoch = f.epoch
+        and r.state = 'HELD'
+     returning r.fencing`,
+    { ...fenceParams(by), reservations, ttlMs },
+  );
+  return rows.map(({ fencing }) => fencing);
+}
+
+/** An execution that has ended gives up reservations, places in line and pins; returns the keys that became free. */
+export const letCacheGo = (tx: Queryable, executionId: string): Promise<CacheKey[]> =>
+  giveUp(tx, executionId, "RELEASED", ", pins as (delete from cache_pin where execution_id = :executionId)");
+
+/** As `letCacheGo` for an attempt that lost its executor: what the execution found stays pinned for the next one. */
+export const loseReservations = (tx: Queryable, executionId: string): Promise<CacheKey[]> =>
+  giveUp(tx, executionId, "LOST", "");
+
+async function giveUp(tx: Queryable, executionId: string, as: "RELEASED" | "LOST", unpin: string): Promise<CacheKey[]> {
+  return tx.query<CacheKey>(
+    `with waiters as (delete from cache_waiter where execution_id = :executionId)${unpin}
+     update cache_reservation set state = :as where execution_id = :executionId and state = 'HELD'
+     returning project_id, subdag_hash`,
+    { executionId, as },
+  );
+}
+
+/** Every hash an execution has reserved, whatever became of it. */
+export async function reservedHashes(db: Queryable, executionId: string): Promise<string[]> {
+  const rows = await db.query<{ subdagHash: string }>(
+    "select distinct subdag_hash from cache_reservation where execution_id = :executionId",
+    { executionId },
+  );
+  return rows.map(({ subdagHash }) => subdagHash);
+}
+
+export const keyParams = (keys: readonly CacheKey[]) => ({
+  projectIds: keys.map((key) => key.projectId),
+  hashes: keys.map((key) => key.subdagHash),
+});
+
+/** That the row `alias` is of one of the keys; of any when there is no list. */
+export const isOf = (alias: string, keys: readonly CacheKey[] | undefined): string =>
+  keys
+    ? `(${alias}.project_id, ${alias}.subdag_hash) in (
+          select * from unnest(cast(:projectIds as text[]), cast(:hashes as text[])))`
+    : "true";
+
+/** Marks reservations that do not count any more, of these keys or of all, LOST; returns their keys. */
+export async function expireReservations(db: Queryable, keys?: readonly CacheKey[]): Promise<CacheKey[]> {
+  return db.query<CacheKey>(
+    `with gone as materialized (
+       select r.fencing from cache_reservation r join execution e on e.id = r.execution_id
+        where r.state = 'HELD' and ${isOf("r", keys)} and not (${COUNTS})
+          for update of r skip locked)
+     update cache_reservation r set state = 'LOST' from gone where r.fencing = gone.fencing
+     returning r.project_id, r.subdag_hash`,
+    keys ? keyParams(keys) : {},
+  );
+}

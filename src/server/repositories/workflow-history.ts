@@ -1,0 +1,40 @@
+// What earlier runs of a workflow took: what estimates and schedules go by. Only the newest runs count, those that ended
+// well and whose figures may stand for others; the index execution_succeeded finds them. What was served from the cache
+// says nothing of what computing takes, so its figures are left out; runs that had everything from there are not trusted
+// with figures at all, and use none of these places up.
+import type { Queryable } from "../database/database.js";
+import type { OperatorStatisticsRow } from "./operator-statistics.js";
+
+const RECENT_RUNS = 20;
+
+const RECENT = `(select id from execution
+                  where project_id = :projectId and workflow_id = :workflowId and state = 'COMPLETED' and trusted
+                  order by id desc limit ${RECENT_RUNS})`;
+
+/** The newest figures of each operator that ran to its end. */
+export async function lastFigures(
+  db: Queryable,
+  of: { projectId: string; workflowId: string },
+): Promise<OperatorStatisticsRow[]> {
+  return db.query<OperatorStatisticsRow>(
+    `select distinct on (s.operator_id, s.layer) s.operator_id, s.layer, s.state, s.input_rows, s.output_rows,
+            s.output_bytes, s.busy_ms, s.progress, s.peak_memory_bytes
+       from ${RECENT} run join operator_statistics s on s.execution_id = run.id and s.state = 'COMPLETED'
+      order by s.operator_id, s.layer, run.id desc`,
+    of,
+  );
+}
+
+/** The newest size in bytes of each port, by global port id. */
+export async function lastPortBytes(
+  db: Queryable,
+  of: { projectId: string; workflowId: string },
+): Promise<Map<string, number>> {
+  const rows = await db.query<{ globalPortId: string; byteCount: bigint }>(
+    `select distinct on (p.global_port_id) p.global_port_id, p.byte_count
+       from ${RECENT} run join port_result p on p.execution_id = run.id
+      order by p.global_port_id, run.id desc`,
+    of,
+  );
+  return new Map(rows.map(({ globalPortId, byteCount }) => [globalPortId, Number(byteCount)]));
+}
