@@ -1,6 +1,6 @@
 // The execution an executor gets: a plan of two operators that makes numbers and prints a line for each, so that it has
 // many events to report. It reads no file. An executor that runs no plans may report events of its own instead.
-import type { ExecutionSpec } from "../contract/postern/v1/execution.js";
+import { CacheMode, type ExecutionSpec } from "../contract/postern/v1/execution.js";
 import { newExecutionId } from "../core/ids.js";
 import type { OutputPort, PhysicalOperator, PhysicalPlan, PortKey, Schema } from "../core/plan.js";
 import { physicalPlanToWire, planDigest } from "../rpc/plan-codec.js";
@@ -68,7 +68,16 @@ function linesPlan(lines: number): PhysicalPlan {
   return {
     format: 1,
     operators: [numbers, print],
-    links: [{ id: "link-1", from: key("numbers", false), to: key("print", true), materialized: false, why: "" }],
+    links: [
+      {
+        id: "link-1",
+        from: key("numbers", false),
+        to: key("print", true),
+        materialized: false,
+        why: "",
+        mustMaterialize: false,
+      },
+    ],
     regions: [
       {
         id: 1,
@@ -97,5 +106,6 @@ export function conformanceSpec(lines: number, leaseMs: number, resultPrefix: st
     lastRun: [],
     leaseMs,
     alreadyMaterialized: [],
+    cache: { mode: CacheMode.CACHE_MODE_SKIP, operators: {} },
   };
 }

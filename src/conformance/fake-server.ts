@@ -26,6 +26,8 @@ import { type AttachFrame, Ledger, type StreamRecord } from "./ledger.js";
 export interface FakeServerOptions extends Partial<AttachOptions> {
   /** Level that credit does not exceed until `limitCredit`. */
   creditLimit?: bigint;
+  /** Adds services of its caller's to the server, before it listens. */
+  alsoServe?(server: Server): void;
   /** Looks at the token of each new stream; an AppError refuses it. */
   checkToken?(token: string, of: "attach" | "serve"): AppError | undefined;
 }
@@ -121,6 +123,7 @@ export async function startFakeServer(options: FakeServerOptions = {}): Promise<
     const serve = (call: ServeCall) =>
       void new FakeServe({ ...pool, onServeHello: () => refusalOf(tokenOf(call), "serve") }, call);
     server.addService(ExecutionServiceService, { attach, serve } as unknown as UntypedServiceImplementation);
+    options.alsoServe?.(server);
     const bound = await new Promise<number>((resolve, reject) =>
       server.bindAsync(`127.0.0.1:${port}`, ServerCredentials.createInsecure(), (error, actual) =>
         error ? reject(error) : resolve(actual),

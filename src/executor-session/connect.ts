@@ -7,6 +7,7 @@ import type { StreamOptions } from "./messages.js";
 import type { ConnectOptions, ExecutorConnection } from "./session-api.js";
 import { startStreamsHere, startStreamThread } from "./streams.js";
 
+export { CacheServiceClient } from "../contract/postern/v1/cache.js";
 export {
   Command,
   CommandKind,
@@ -21,7 +22,7 @@ export { UserFunction_Language } from "../contract/postern/v1/plan.js";
 export { PortResult } from "../contract/postern/v1/port_registry.js";
 export { AppError } from "../core/app-error.js";
 export type { Logger } from "../process/log.js";
-export type { ServerAddress } from "../rpc/channel.js";
+export { bearer, over, type ServerAddress } from "../rpc/channel.js";
 export type * from "./session-api.js";
 
 const STALL_LIMIT_MS = 10 * 60_000;

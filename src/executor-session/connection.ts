@@ -3,9 +3,11 @@
 //
 // B1  The streams keep the process alive only while something is attached or served.
 // B2  A thread that breaks ends every session as lost, and every call from then on with the same error.
+import type { Channel } from "@grpc/grpc-js";
 import { Command, ExecutionSpec, ExecutionState, Manifest } from "../contract/postern/v1/execution.js";
 import { AppError, invalid } from "../core/app-error.js";
 import { createLogger } from "../process/log.js";
+import { openChannel } from "../rpc/channel.js";
 import { type FromStreams, type SessionNumber, unpackEnd, unpackError } from "./messages.js";
 import { Session } from "./session.js";
 import type {
@@ -20,6 +22,7 @@ import type { Streams } from "./streams.js";
 
 interface Attaching {
   spec: ExecutionSpec;
+  token: string;
   resolve(session: ExecutorSession): void;
   reject(error: AppError): void;
 }
@@ -32,18 +35,20 @@ interface Serving extends ServeOptions {
 }
 
 export class Connection implements ExecutorConnection {
-  readonly #options: Pick<ConnectOptions, "outbox">;
+  readonly #options: Pick<ConnectOptions, "outbox" | "servers">;
   readonly #log;
   readonly #streams: Streams;
   readonly #attaching = new Map<SessionNumber, Attaching>();
   readonly #sessions = new Map<SessionNumber, Session>();
   #serving: Serving | undefined;
   #next: SessionNumber = 0;
+  /** Channels opened so far. */
+  #dialled = 0;
   #broken: AppError | undefined;
   #closing: Promise<void> | undefined;
   #closed: () => void = () => {};
 
-  constructor(options: Pick<ConnectOptions, "outbox" | "log">, streams: Streams) {
+  constructor(options: Pick<ConnectOptions, "outbox" | "servers" | "log">, streams: Streams) {
     this.#options = options;
     this.#log = options.log ?? createLogger("executor-session", "silent");
     this.#streams = streams;
@@ -56,7 +61,7 @@ export class Connection implements ExecutorConnection {
       this.#refuseWhenOver();
       const session = this.#next;
       this.#next += 2;
-      this.#attaching.set(session, { spec, resolve, reject });
+      this.#attaching.set(session, { spec, token, resolve, reject });
       this.#streams.keepAlive(true);
       const { executionId, attempt, planDigest, leaseMs } = spec;
       this.#streams.post({ kind: "attach", session, spec: { executionId, attempt, planDigest, leaseMs }, token });
@@ -84,6 +89,12 @@ export class Connection implements ExecutorConnection {
       this.#serving = undefined;
       this.#restIfIdle();
     }
+  }
+
+  openChannel(): Channel {
+    this.#refuseWhenOver();
+    const { servers } = this.#options;
+    return openChannel(servers[this.#dialled++ % servers.length]!);
   }
 
   close(): Promise<void> {
@@ -116,13 +127,19 @@ export class Connection implements ExecutorConnection {
   #take(message: FromStreams): void {
     switch (message.kind) {
       case "welcome": {
-        const { spec, resolve } = this.#attaching.get(message.session)!;
+        const { spec, token, resolve } = this.#attaching.get(message.session)!;
         this.#attaching.delete(message.session);
-        resolve(this.#openSession(spec, message));
+        resolve(this.#openSession(spec, token, message));
         break;
       }
       case "assigned":
-        this.#startServed(this.#openSession(ExecutionSpec.decode(message.spec), message), message.session);
+        this.#startServed(
+          this.#openSession(ExecutionSpec.decode(message.spec), message.token, message),
+          message.session,
+        );
+        break;
+      case "token":
+        this.#sessions.get(message.session)?.setToken(message.token);
         break;
       case "room":
         this.#sessions.get(message.session)?.setRoom(message.room);
@@ -163,6 +180,7 @@ export class Connection implements ExecutorConnection {
 
   #openSession(
     spec: ExecutionSpec,
+    token: string,
     { session: number, lastSequence, room }: Extract<FromStreams, { kind: "welcome" | "assigned" }>,
   ): Session {
     const session = new Session({
@@ -172,6 +190,7 @@ export class Connection implements ExecutorConnection {
       limits: this.#options.outbox ?? {},
       lastSequence,
       room,
+      token,
     });
     this.#sessions.set(number, session);
     return session;

@@ -17,7 +17,7 @@ import { Outbox, type OutboxLimits, type Room } from "./outbox.js";
 import { repeatedEnds } from "./repeated-ends.js";
 import type { SessionEnd } from "./session-api.js";
 import type { SpillFiles } from "./spill-files.js";
-import { tokenHolder } from "./token-holder.js";
+import { type TokenHolder, tokenHolder } from "./token-holder.js";
 
 export interface LinkDeps {
   dialer: Dialer;
@@ -28,6 +28,8 @@ export interface LinkDeps {
   onWelcome(lastSequence: number, room: Room): void;
   onCommand(command: Command): void;
   onRoom(room: Room): void;
+  /** The token was replaced. */
+  onToken(token: string): void;
   now: () => number;
   elapsed: () => number;
   log: StreamLog;
@@ -51,7 +53,7 @@ export class Link {
   readonly ended: Promise<SessionEnd>;
   readonly #deps: LinkDeps;
   readonly #execution: LinkedExecution;
-  readonly #token: ReturnType<typeof tokenHolder>;
+  readonly #token: TokenHolder;
   readonly #outbox: Outbox;
   readonly #leave = new AbortController();
   /** Answers to commands; undefined while one is being carried out. */
@@ -66,7 +68,14 @@ export class Link {
   constructor(deps: LinkDeps, execution: LinkedExecution, token: string) {
     this.#deps = deps;
     this.#execution = { ...execution, leaseMs: execution.leaseMs || FIRST_LEASE_MS };
-    this.#token = tokenHolder(token, deps.now);
+    const holder = tokenHolder(token, deps.now);
+    this.#token = {
+      ...holder,
+      replace(next) {
+        holder.replace(next);
+        deps.onToken(next);
+      },
+    };
     this.#outbox = new Outbox({
       limits: deps.outbox,
       spill: deps.spill,

@@ -43,7 +43,16 @@ export type ToStreams =
 export type FromStreams =
   | { kind: "welcome"; session: SessionNumber; lastSequence: number; room: Room }
   /** An execution came by Serve and its lease is held; an encoded ExecutionSpec. */
-  | { kind: "assigned"; session: SessionNumber; spec: Uint8Array; lastSequence: number; room: Room }
+  | {
+      kind: "assigned";
+      session: SessionNumber;
+      spec: Uint8Array;
+      token: string;
+      lastSequence: number;
+      room: Room;
+    }
+  /** The session's token from now on. */
+  | { kind: "token"; session: SessionNumber; token: string }
   | { kind: "room"; session: SessionNumber; room: Room }
   /** An encoded Command. */
   | { kind: "command"; session: SessionNumber; command: Uint8Array }

@@ -1,4 +1,5 @@
 // What a program that runs executions sees of its link to the servers; `connect.ts` makes it.
+import type { Channel } from "@grpc/grpc-js";
 import type { Command, ExecutionSpec, ExecutionState, Manifest } from "../contract/postern/v1/execution.js";
 import type { UserFunction_Language } from "../contract/postern/v1/plan.js";
 import type { AppError } from "../core/app-error.js";
@@ -36,6 +37,11 @@ export interface ExecutorConnection {
   attach(assignment: { spec: ExecutionSpec; token: string }): Promise<ExecutorSession>;
   /** Takes assignments until `stop` aborts or the server refuses; resolves when nothing runs any more. */
   serve(options: ServeOptions, stop: AbortSignal): Promise<ServeEnd>;
+  /**
+   * A channel for calls beside the streams, to the next of `servers` in turn. Whoever opens it closes it, and opens
+   * another when a server cannot be reached. Such calls run on the caller's event loop.
+   */
+  openChannel(): Channel;
   /** Gives back what is still open, and ends the thread. */
   close(): Promise<void>;
 }
@@ -56,6 +62,11 @@ export interface ServeOptions {
 /** One execution this process holds the lease of. */
 export interface ExecutorSession {
   readonly spec: ExecutionSpec;
+  /**
+   * The execution's token as of now, for calls beside the stream. It is renewed in the stream: ask again for each call,
+   * and let it into no log, argument or file.
+   */
+  token(): string;
   /** Says something that must arrive: waits while the outbox is full, resolves once it is in. Rejects after the end. */
   report(kind: EventKind): Promise<void>;
   /** Says something that may be dropped: false when it was, for want of room. */

@@ -20,6 +20,7 @@ export interface SessionDeps {
   /** Number of the last event of this attempt that the server has. */
   lastSequence: number;
   room: Room;
+  token: string;
 }
 
 interface Waiting {
@@ -44,6 +45,7 @@ export class Session implements ExecutorSession {
   /** Why nothing can be said any more. */
   #over: AppError | undefined;
   #completing = false;
+  #token: string;
   #lastSequence: number;
   #room: Room;
   readonly #said = { events: 0, bytes: 0 };
@@ -61,6 +63,7 @@ export class Session implements ExecutorSession {
     this.#limits = { ...OUTBOX_LIMITS, ...deps.limits };
     this.#lastSequence = deps.lastSequence;
     this.#room = deps.room;
+    this.#token = deps.token;
     this.ended = new Promise((resolve) => {
       this.#resolveEnded = resolve;
     });
@@ -102,6 +105,15 @@ export class Session implements ExecutorSession {
     this.#handOver();
     this.#deps.port.post({ kind: "leave", session: this.#deps.number, reason });
     await this.ended;
+  }
+
+  token(): string {
+    return this.#token;
+  }
+
+  /** The stream has been granted a fresh one. */
+  setToken(token: string): void {
+    this.#token = token;
   }
 
   /** The outbox has room up to an absolute level. */

@@ -146,6 +146,7 @@ class StreamHost {
         onCommand: (command) =>
           this.#port.post({ kind: "command", session, command: Command.encode(command).finish() }),
         onRoom: (room) => this.#tellRoom(session, room),
+        onToken: (fresh) => this.#port.post({ kind: "token", session, token: fresh }),
         now: Date.now,
         elapsed: () => performance.now(),
         log: (level, fields, message) => this.#log(level, { executionId, attempt, ...fields }, message),
@@ -213,7 +214,7 @@ class StreamHost {
     const open = this.#open(session, spec, token, (lastSequence, room) => {
       isAssigned = true;
       const bytes = ExecutionSpec.encode(spec).finish();
-      this.#port.post({ kind: "assigned", session, spec: bytes, lastSequence, room });
+      this.#port.post({ kind: "assigned", session, spec: bytes, token, lastSequence, room });
     });
     await open.link.ended;
     // The slot is free when the work has ended too: it may hold memory and processes until then.

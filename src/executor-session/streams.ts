@@ -1,8 +1,7 @@
 // Brings the half that holds the streams into being: on a thread of its own, or beside the caller.
-import { createRequire } from "node:module";
-import { pathToFileURL } from "node:url";
 import { Worker } from "node:worker_threads";
 import { AppError } from "../core/app-error.js";
+import { threadProgram } from "../process/thread-program.js";
 import type { FromStreams, Port, StreamOptions, ToStreams } from "./messages.js";
 import { startStreamHost } from "./stream-host.js";
 
@@ -24,7 +23,7 @@ export function startStreamsHere(options: StreamOptions): Streams {
 
 /** On a thread of its own. */
 export function startStreamThread(options: StreamOptions, program = PROGRAM): Streams {
-  const worker = new Worker(loaded(program), { workerData: options, name: "postern-streams" });
+  const worker = new Worker(threadProgram(program), { workerData: options, name: "postern-streams" });
   worker.unref();
   let stopped = false;
   let failed = (_: AppError) => {};
@@ -51,15 +50,6 @@ export function startStreamThread(options: StreamOptions, program = PROGRAM): St
 }
 
 const PROGRAM = new URL(`./stream-thread${import.meta.url.endsWith(".ts") ? ".ts" : ".js"}`, import.meta.url);
-
-/** A thread has no loader for TypeScript of its own: where sources are run as they are, it takes one up first. */
-function loaded(program: URL): URL {
-  if (!program.pathname.endsWith(".ts")) return program;
-  const tsx = pathToFileURL(createRequire(import.meta.url).resolve("tsx/package.json"));
-  const loader = new URL("dist/esm/api/index.mjs", tsx).href;
-  const start = `(await import(${JSON.stringify(loader)})).register(); await import(${JSON.stringify(program.href)});`;
-  return new URL(`data:text/javascript,${encodeURIComponent(start)}`);
-}
 
 /** A line within one thread: messages arrive in order, after what the sender is doing now. */
 function line<A, B>(): [Port<A, B>, Port<B, A>] {

@@ -80,6 +80,7 @@ async function runUntilStopped(
     threads: Math.max(1, Math.floor(config.threads / config.slots)),
     workDirectory,
     cancelGraceMs: config.cancelGraceMs,
+    openChannel: () => connection.openChannel(),
     log,
   };
   const readToken = () => readSecretFile("POSTERN_TOKEN_FILE", config.tokenFile);

@@ -1,9 +1,11 @@
 // Runs the plan of one session: what the server commands reaches the run, what the run says reaches the server.
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
-import { type Command, CommandKind, type Manifest } from "../contract/postern/v1/execution.js";
+import type { Channel } from "@grpc/grpc-js";
+import { CacheMode, type Command, CommandKind, type Manifest } from "../contract/postern/v1/execution.js";
 import type { ExecutorSession } from "../executor-session/session-api.js";
 import type { Logger } from "../process/log.js";
+import { createPortCache, noCache, type PortCache } from "./cache/port-cache.js";
 import { failedManifest } from "./run/manifest.js";
 import { runPlan } from "./run/plan-run.js";
 import { createReport } from "./run/report.js";
@@ -18,6 +20,8 @@ export interface RunSessionDeps {
   workDirectory: string;
   /** How long user code may go on after a cancel, in milliseconds. */
   cancelGraceMs: number;
+  /** A channel to the next server in turn, for calls beside the stream. */
+  openChannel(): Channel;
   log: Logger;
 }
 
@@ -34,6 +38,7 @@ export async function runSession(deps: RunSessionDeps, session: ExecutorSession)
   const stop = () => control.killNow();
   if (signal.aborted) stop();
   else signal.addEventListener("abort", stop, { once: true });
+  const cache = cacheFor(deps, session, log);
   session.onCommand((command) => carryOut(control, command, log));
   log.info("execution taken");
   try {
@@ -46,6 +51,7 @@ export async function runSession(deps: RunSessionDeps, session: ExecutorSession)
       elapsed: () => performance.now(),
       log,
       control,
+      cache,
     });
   } catch (error) {
     if (signal.aborted) throw error;
@@ -54,9 +60,22 @@ export async function runSession(deps: RunSessionDeps, session: ExecutorSession)
   } finally {
     signal.removeEventListener("abort", stop);
     await control.finish();
+    await cache.close();
     report.stop();
     await rm(directory, { recursive: true, force: true });
   }
+}
+
+function cacheFor({ openChannel }: RunSessionDeps, session: ExecutorSession, log: Logger): PortCache {
+  const { executionId, cache } = session.spec;
+  if (cache?.mode === CacheMode.CACHE_MODE_SKIP) return noCache("The execution skips the cache.");
+  return createPortCache({
+    executionId,
+    openChannel,
+    token: () => session.token(),
+    elapsed: () => performance.now(),
+    log,
+  });
 }
 
 function carryOut(control: RunControl, { kind, reason }: Command, log: Logger): string {

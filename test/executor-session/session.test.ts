@@ -290,6 +290,19 @@ for (const thread of [false, true])
       expect((await rejection(connection.attach({ spec: specOf(600), token: "t" }))).message).to.match(/closed/);
     });
 
+    it("opens channels for other calls to each server in turn, until it is closed", async () => {
+      const [one, other] = [await serverWith(), await serverWith()];
+      const connection = connect([one, other]);
+      const channels = [connection.openChannel(), connection.openChannel(), connection.openChannel()];
+      const targets = channels.map((channel) => channel.getTarget().replace(/^dns:/, ""));
+      expect(targets).to.deep.equal([one.address, other.address, one.address]);
+      for (const channel of channels) channel.close();
+      const session = await connection.attach({ spec: specOf(600), token: "the first token" });
+      expect(session.token()).to.equal("the first token");
+      await connection.close();
+      expect(() => connection.openChannel()).to.throw(AppError, /closed/);
+    });
+
     it("is lost when no server answers for many leases", async () => {
       const server = await serverWith();
       const connection = connect(server);
@@ -324,6 +337,7 @@ for (const thread of [false, true])
       server.cut();
       await server.until("a second hello", () => server.hellos.length === 2);
       expect(server.tokens.at(-1)).to.equal(fresh);
+      expect(session.token(), "what calls beside the stream carry").to.equal(fresh);
       await session.complete(completed);
     });
 
@@ -395,7 +409,10 @@ describe("a session on a thread of its own", () => {
   it("is lost, with a clear error, when the thread breaks", async () => {
     const session = await attach();
     await session.report(event(1));
-    const broken = new Connection({}, startStreamThread(UNUSED, new URL("./broken-thread.mjs", import.meta.url)));
+    const broken = new Connection(
+      { servers: [] },
+      startStreamThread(UNUSED, new URL("./broken-thread.mjs", import.meta.url)),
+    );
     const attaching = broken.attach({ spec: specOf(600), token: "t" });
     const error = await rejection(attaching);
     expect(error).to.be.instanceOf(AppError);

@@ -83,7 +83,7 @@ describe("running a plan", () => {
 
     expect(manifest.ports.map((p) => [p.key?.operatorId, p.rowCount])).to.deep.equal([["sorted", 5n]]);
     expect(manifest.ports[0]?.byteCount).to.equal(BigInt(statSync(fileOf("sorted")).size));
-    expect(manifest.cacheCommits).to.deep.equal(["ab".repeat(32)]);
+    expect(manifest.cacheCommits, "nothing was reserved").to.deep.equal([]);
     const byId = new Map(manifest.statistics.map((s) => [s.operatorId, s]));
     expect([...byId.keys()]).to.have.members(plan.operators.map((o) => o.operatorId));
     expect([...byId.values()].every((s) => s.state === RunState.RUN_STATE_COMPLETED)).to.equal(true);

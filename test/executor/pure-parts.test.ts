@@ -1,9 +1,11 @@
 import { expect } from "chai";
 import fc from "fast-check";
+import { inferRowCounts } from "../../src/core/row-counts.js";
+import { type ComputeCost, costOf, totalMs } from "../../src/executor/run/compute-cost.js";
 import { consoleBudget } from "../../src/executor/run/console-budget.js";
 import { planSteps } from "../../src/executor/run/fused-query.js";
 import { cutToBytes } from "../../src/executor/run/report.js";
-import { inferRowCounts } from "../../src/executor/run/row-counts.js";
+import { portFileName } from "../../src/executor/run/result-writer.js";
 import { latestWins } from "../../src/executor/run/statistics-throttle.js";
 import { formatMicros, parseMicros } from "../../src/executor/user-code/iso-time.js";
 import { columns, type OperatorDraft, planOf, query, scan, userFunction } from "../support/physical-plans.js";
@@ -22,6 +24,8 @@ function stepsOf(drafts: OperatorDraft[], links: string[], there: string[] = [])
     region: plan.regions[0]!,
     pathOf: ({ operatorId }) => `/results/${operatorId}.parquet`,
     isThere: ({ operatorId }) => there.includes(operatorId),
+    isToWrite: ({ operatorId }) =>
+      drafts.some(({ id, materialized }) => id === operatorId && materialized === true) && !there.includes(operatorId),
     datasetPath: (uri) => uri.slice("file://".length),
   });
 }
@@ -90,6 +94,44 @@ describe("fusing a region", () => {
 
   it("refuses an input that nothing is linked to", () => {
     expect(() => stepsOf([kept(same("a"))], [])).to.throw("Input 0 of operator a is not connected.");
+  });
+});
+
+describe("what it took to make a port", () => {
+  it("counts each step once, however many diamonds of stored ports lie on one another", () => {
+    const written = new Map<string, ComputeCost>();
+    const total = (cost: ComputeCost) => totalMs(cost, written, (id) => (id === "stored" ? 7n : 0n));
+    let last = "stored";
+    let steps = 0;
+    let took = 0n;
+    const write = (id: string, reads: string[]) => {
+      const [step] = stepsOf([scan("s", N, CSV), kept(same("a"))], ["s>a"]);
+      const cost = costOf({ ...step!, reads: { ports: new Set(reads), tables: new Set() } }, 2, new Map());
+      steps++;
+      took = total(cost);
+      written.set(id, cost);
+    };
+    for (let i = 0; i < 100; i++) {
+      write(`left ${i}`, [last]);
+      write(`right ${i}`, [last]);
+      last = `both ${i}`;
+      write(last, [`left ${i}`, `right ${i}`]);
+    }
+    expect(took).to.equal(BigInt(2 * steps + 7));
+  });
+
+  it("stays in the range of a message, whatever the stored ports say", () => {
+    const cost = { steps: new Map(), ports: new Set(["a", "b"]) };
+    expect(totalMs(cost, new Map(), () => 2n ** 62n)).to.equal(BigInt(Number.MAX_SAFE_INTEGER));
+  });
+});
+
+describe("names of files", () => {
+  it("differ for the ports of one operator, those between its layers too", () => {
+    const key = { operatorId: "a", layer: "main", portId: 0, internal: false, input: false };
+    const keys = [key, { ...key, internal: true }, { ...key, portId: 1 }, { ...key, layer: "other" }];
+    expect(new Set(keys.map(portFileName)).size).to.equal(keys.length);
+    expect(portFileName(key)).to.equal("a.main.0.parquet");
   });
 });
 
@@ -165,11 +207,19 @@ describe("the console's budget", () => {
     fc.assert(
       fc.property(fc.string({ unit: "grapheme", maxLength: 60 }), fc.integer({ min: 8, max: 80 }), (text, bytes) => {
         const cut = cutToBytes(text, bytes);
-        expect(Buffer.byteLength(cut)).to.be.at.most(Math.max(bytes, 0));
-        expect(cut).not.to.include("\uFFFD");
-        if (Buffer.byteLength(text) <= bytes) expect(cut).to.equal(text);
+        expect(Buffer.byteLength(cut)).to.be.at.most(bytes);
+        let longest = "";
+        for (const character of text) {
+          if (Buffer.byteLength(`${longest}${character} …`) > bytes) break;
+          longest += character;
+        }
+        expect(cut).to.equal(Buffer.byteLength(text) <= bytes ? text : `${longest} …`);
       }),
     );
+  });
+
+  it("keeps the replacement characters that a long line has itself", () => {
+    expect(cutToBytes("\uFFFD".repeat(5), 12)).to.equal("\uFFFD\uFFFD …");
   });
 });
 

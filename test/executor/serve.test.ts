@@ -48,6 +48,7 @@ describe("a pooled executor", () => {
       threads: 1,
       workDirectory: join(place.directory, "work"),
       cancelGraceMs: 0,
+      openChannel: () => connection.openChannel(),
       log: silent,
     };
     connection = connectExecutor({

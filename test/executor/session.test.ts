@@ -2,16 +2,19 @@ import { existsSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { expect } from "chai";
-import { CommandKind, ExecutionState } from "../../src/contract/postern/v1/execution.js";
+import { pino } from "pino";
+import { CacheMode, CommandKind, ExecutionState } from "../../src/contract/postern/v1/execution.js";
 import { AppError } from "../../src/core/app-error.js";
 import type { PhysicalPlan } from "../../src/core/plan.js";
 import { type RunSessionDeps, runSession } from "../../src/executor/run-session.js";
 import { type ConnectOptions, connectExecutor, type ExecutorConnection } from "../../src/executor-session/connect.js";
 import type { ExecutorSession, SessionEnd } from "../../src/executor-session/session-api.js";
+import { startFakeCache } from "../support/fake-cache.js";
 import { type FakeServer, type FakeServerOptions, startFakeServer } from "../support/fake-server.js";
 import { columns, planOf, query, scan, specOf, userFunction } from "../support/physical-plans.js";
 import { scratch, silent, thisHost } from "../support/plan-runs.js";
 import { rejection } from "../support/rejection.js";
+import { until } from "../support/until.js";
 
 const N = columns("n:long");
 
@@ -49,6 +52,7 @@ describe("an execution and its server", () => {
       threads: 1,
       workDirectory: join(place.directory, "work"),
       cancelGraceMs: 0,
+      openChannel: () => connection.openChannel(),
       log: silent,
       ...more,
     };
@@ -59,6 +63,7 @@ describe("an execution and its server", () => {
     writeFileSync(path, `n\n${Array.from({ length: count }, (_, i) => i).join("\n")}\n`);
     return scan("numbers", N, { uri: pathToFileURL(path).href, rowCount: BigInt(count) });
   };
+  const passOn = (id: string) => query(id, "filter", [N], "select * from input0", N);
   /** Many operators, each written: some hundred events. */
   const chatty = (): PhysicalPlan => {
     const ids = Array.from({ length: 12 }, (_, i) => `op${i}`);
@@ -304,6 +309,62 @@ describe("an execution and its server", () => {
     const error = await rejection(start(await deps({ onHello: () => refusal }), chatty()));
     expect(error).to.include({ reason: "TOKEN_EXPIRED" });
     expect(existsSync(join(place.directory, "results"))).to.equal(false);
+  });
+
+  it("asks the cache with the token of the moment, and lets nobody else see it", async () => {
+    const cache = await startFakeCache();
+    const lines: string[] = [];
+    const log = pino({ level: "trace" }, { write: (line: string) => void lines.push(line) });
+    try {
+      const runDeps = await deps({ alsoServe: cache.mount }, { log });
+      cache.hold("last", "somebody");
+      const kept = { materialized: true, subdagHash: "ab".repeat(32) };
+      const shown = "function processTuple(t) { console.log(JSON.stringify(globalThis)); return t; }";
+      const plan = planOf(
+        [numbers(3), { ...userFunction("seen", "javascript", N, shown, N), ...kept }, { ...passOn("last"), ...kept }],
+        ["numbers>seen", "seen>last"],
+        ["0: numbers seen", "1: last"],
+      );
+      // "seen" is looked at as well, so it is computed meanwhile.
+      const running = start(runDeps, plan, "first-token");
+      await server.until("the wait", () => cache.asked.includes("watch last"));
+      server.send({ $case: "tokenGrant", value: { token: "second-token", expiresAt: undefined } });
+      await server.until("the function's port", () => server.events.some((e) => e.kind?.$case === "portResult"));
+      cache.cut();
+      await until(() => cache.tokens.at(-1) === "second-token");
+      cache.end("somebody");
+      expect(await running).to.deep.equal({ kind: "reported", state: ExecutionState.EXECUTION_STATE_COMPLETED });
+      expect(cache.tokens.slice(0, 2)).to.deep.equal(["first-token", "first-token"]);
+      expect(server.manifests[0]?.ports.map(({ reservation }) => reservation > 0n)).to.deep.equal([true, true]);
+      expectWholeStory();
+      expect(JSON.stringify(server.events, (_, value) => String(value))).not.to.match(/first-token|second-token/);
+      expect(lines.join("")).not.to.match(/first-token|second-token/);
+    } finally {
+      await cache.close();
+    }
+  });
+
+  it("asks no cache when the execution skips it", async () => {
+    const cache = await startFakeCache();
+    try {
+      const runDeps = await deps({ alsoServe: cache.mount });
+      const kept = { ...passOn("last"), materialized: true, subdagHash: "ab".repeat(32) };
+      const skip = { mode: CacheMode.CACHE_MODE_SKIP, operators: {} };
+      await start(runDeps, planOf([numbers(3), kept], ["numbers>last"]), "token", { cache: skip });
+      expect(cache.asked).to.deep.equal([]);
+      expect(server.manifests[0]?.reuse[0]?.reason).to.equal("The execution skips the cache.");
+    } finally {
+      await cache.close();
+    }
+  });
+
+  it("says in one line that it goes on without a cache, when the server knows none", async () => {
+    const lines: string[] = [];
+    const log = pino({ level: "info" }, { write: (line: string) => void lines.push(line) });
+    const kept = { ...passOn("last"), materialized: true, subdagHash: "ab".repeat(32) };
+    const end = await start(await deps({}, { log }), planOf([numbers(3), kept], ["numbers>last"]));
+    expect(end).to.deep.equal({ kind: "reported", state: ExecutionState.EXECUTION_STATE_COMPLETED });
+    expect(lines.filter((line) => line.includes("without the cache"))).to.have.length(1);
   });
 
   it("says goodbye when the executor cannot wait for its end", async () => {

@@ -6,6 +6,7 @@ import { expect } from "chai";
 import { ConsoleMessage_Level } from "../../src/contract/postern/v1/execution.js";
 import type { Language, Schema } from "../../src/core/plan.js";
 import { findUserCodeHost, type UserCodeHost } from "../../src/executor/user-code/host.js";
+import type { ChildCommand } from "../../src/executor/user-code/sandbox.js";
 import { columns, planOf, scan, userFunction } from "../support/physical-plans.js";
 import { ran, rowsOf, scratch, silent, thisHost } from "../support/plan-runs.js";
 
@@ -277,13 +278,18 @@ describe(`the process of user code${PYTHON ? "" : " (pending: this machine has n
   });
   afterEach(() => place.remove());
 
-  async function tells(source: string, host: UserCodeHost, output = columns("v:string")) {
+  async function tells(
+    source: string,
+    host: UserCodeHost,
+    output = columns("v:string"),
+    language: Language = "python",
+  ) {
     const path = join(place.directory, "in.csv");
     writeFileSync(path, PEOPLE_CSV);
     const plan = planOf(
       [
         scan("in", PEOPLE, { uri: pathToFileURL(path).href }),
-        { ...userFunction("f", "python", PEOPLE, source, output), materialized: true },
+        { ...userFunction("f", language, PEOPLE, source, output), materialized: true },
       ],
       ["in>f"],
     );
@@ -306,6 +312,20 @@ def process_tuple(t):
       expect(seen.split(" ").at(-1)).to.equal("");
     } finally {
       delete process.env.POSTERN_TEST_SECRET;
+    }
+  });
+
+  it("has UTC as its local time in both languages, wherever the host is", async () => {
+    const { sandbox, ...rest } = await thisHost();
+    const inTokyo = { ...sandbox, wrap: ({ command }: ChildCommand) => ["/usr/bin/env", "TZ=Asia/Tokyo", ...command] };
+    const code = {
+      javascript: "function processTuple(t) { return { v: String(new Date(2020, 0, 1).getTime() / 1000) }; }",
+      python:
+        "import time\ndef process_tuple(t): return {'v': str(int(time.mktime((2020, 1, 1, 0, 0, 0, 0, 0, 0))))}\n",
+    };
+    for (const language of ["javascript", "python"] as const) {
+      const { fileOf } = await tells(code[language], { ...rest, sandbox: inTokyo }, undefined, language);
+      expect(await rowsOf(fileOf("f")), language).to.deep.equal(Array(3).fill(["1577836800"]));
     }
   });
 

@@ -48,7 +48,7 @@ export interface EngineConnection {
   release(): void;
 }
 
-/** Two for each of the regions that run side by side (plan-run.ts). */
+/** Two for each of the regions that run side by side (run-regions.ts). */
 const CONNECTIONS = 4;
 const PROGRESS_EVERY_MS = 250;
 const INTERRUPT_EVERY_MS = 50;

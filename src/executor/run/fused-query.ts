@@ -8,8 +8,9 @@
 // F3  An operator read from more than one place is computed once, into a table (`keep`). Not `AS MATERIALIZED`: DuckDB
 //     does not keep the order of rows through a materialised CTE, and an ORDER BY must survive into the file.
 //     Parquet scans are read again instead: that is cheaper, and lets each reader push its filter down.
-// F4  What nobody needs is not computed: only ports that are to be written and are not there yet pull work.
+// F4  What nobody needs is not computed: only the ports a pass is to write pull work.
 import {
+  globalPortId,
   type OutputPort,
   operatorKey,
   type PhysicalLink,
@@ -23,11 +24,21 @@ import { quoteName } from "../../core/sql-text.js";
 import { RunFailure } from "./failure.js";
 import { castTo, readDataset, readParquet } from "./sql-text.js";
 
+/** What a step reads that was computed before. */
+export interface Reads {
+  /** Materialised ports, by global port id. */
+  ports: Set<string>;
+  /** Tables of earlier steps. */
+  tables: Set<string>;
+}
+
 interface StepBase {
   /** The operator whose output this step gives. */
   operator: PhysicalOperator;
   /** Keys of the operators this step computes, `operator` last. */
   members: string[];
+  /** Where its rows come from, beside datasets. */
+  reads: Reads;
   /** Tables nobody needs after this step. */
   drops: string[];
 }
@@ -46,13 +57,11 @@ export interface RegionDeps {
   pathOf(port: PortKey): string;
   /** True when the port's file is complete. */
   isThere(port: PortKey): boolean;
+  /** True for a port this pass over the region is to write; everything these read is there. */
+  isToWrite(port: PortKey): boolean;
   /** Local file of a dataset's URI. */
   datasetPath(uri: string): string;
 }
-
-/** The materialised ports of a region. */
-export const materializedPorts = (plan: PhysicalPlan, region: Region): OutputPort[] =>
-  membersOf(plan, region).flatMap((o) => o.outputs.filter((port) => port.materialized));
 
 /** The operators of a region, each after what it reads. */
 export function membersOf(plan: PhysicalPlan, region: Region): PhysicalOperator[] {
@@ -60,9 +69,14 @@ export function membersOf(plan: PhysicalPlan, region: Region): PhysicalOperator[
   return plan.operators.filter((o) => keys.has(operatorKey(o)));
 }
 
-/** The steps of a region, in order; none when every port it must write is there. */
+/** The steps of one pass over a region, in order; none when every port it is to write is there. */
 export function planSteps(deps: RegionDeps): Step[] {
   return new RegionPlanner(deps).steps();
+}
+
+/** What a statement names: operators whose CTEs it needs (by key), and what else it reads. */
+interface Used extends Reads {
+  operators: Set<string>;
 }
 
 /** How an operator's rows are had by those who read them. */
@@ -98,7 +112,7 @@ class RegionPlanner {
         continue;
       }
       const steps = usedBy.get(key) ?? new Set();
-      if (!port.materialized && steps.size === 0) continue; // F4
+      if (!this.#writes(port) && steps.size === 0) continue; // F4
       const cut = this.#cutOf(operator, port, steps.size);
       this.#cuts.set(key, cut);
       this.#sources(operator).forEach((source, n) => {
@@ -110,8 +124,10 @@ class RegionPlanner {
     }
   }
 
+  #writes = (port: OutputPort): boolean => this.#deps.isToWrite(port.key);
+
   #cutOf(operator: PhysicalOperator, port: OutputPort, uses: number): Cut {
-    if (port.materialized) return "file";
+    if (this.#writes(port)) return "file";
     if (operator.implementation.kind === "user-function") return "table";
     if (uses <= 1) return "inline";
     const { implementation } = operator;
@@ -146,35 +162,40 @@ class RegionPlanner {
       const input = operator.inputs[0]?.schema ?? [];
       const query = this.#query(operator, (used) => castTo(input, this.#inputRelation(operator, 0, used)));
       const call: Step = { ...base, kind: "call", table, userFunction, ...query };
-      if (!port.materialized) return [call];
-      const write = { members: [operatorKey(operator)], sql: `SELECT * FROM ${quoteName(table)}` };
+      if (!this.#writes(port)) return [call];
+      const reads = { ports: new Set<string>(), tables: new Set([table]) };
+      const write = { members: [operatorKey(operator)], reads, sql: `SELECT * FROM ${quoteName(table)}` };
       return [call, { ...base, kind: "write", port, drops: [], ...write }];
     }
     const query = this.#query(operator, (used) => this.#body(operator, used));
-    return port.materialized
+    return this.#writes(port)
       ? [{ ...base, kind: "write", port, ...query }]
       : [{ ...base, kind: "keep", table, ...query }];
   }
 
   /** One statement: the CTEs of every operator fused into it, then `main`. */
-  #query(operator: PhysicalOperator, main: (used: Set<string>) => string): { sql: string; members: string[] } {
-    const used = new Set<string>();
+  #query(
+    operator: PhysicalOperator,
+    main: (used: Used) => string,
+  ): Pick<StepBase, "members" | "reads"> & { sql: string } {
+    const used: Used = { operators: new Set(), ports: new Set(), tables: new Set() };
     const select = main(used);
     // Bodies name further operators: go back over the members until nothing new is named.
     const ctes = new Map<string, string>();
     for (const candidate of this.#members.toReversed()) {
       const key = operatorKey(candidate);
-      if (used.has(key))
+      if (used.operators.has(key))
         ctes.set(key, `${quoteName(this.#cteOf(candidate))} AS NOT MATERIALIZED (\n${this.#body(candidate, used)}\n)`);
     }
     const members = this.#members.map(operatorKey).filter((key) => ctes.has(key));
     const withs = members.map((key) => ctes.get(key)!);
     const sql = withs.length > 0 ? `WITH ${withs.join(",\n")}\n${select}` : select;
-    return { sql, members: [...members, operatorKey(operator)] };
+    const { ports, tables } = used;
+    return { sql, members: [...members, operatorKey(operator)], reads: { ports, tables } };
   }
 
-  /** The SELECT of one relational operator; names the CTEs it reads in `used`. */
-  #body(operator: PhysicalOperator, used: Set<string>): string {
+  /** The SELECT of one relational operator; names what it reads in `used`. */
+  #body(operator: PhysicalOperator, used: Used): string {
     const { implementation } = operator;
     const { schema } = outputOf(operator);
     if (implementation.kind === "scan")
@@ -188,19 +209,24 @@ class RegionPlanner {
   }
 
   /** The rows that arrive at one input port: those of its link, or of all its links. */
-  #inputRelation(operator: PhysicalOperator, portId: number, used: Set<string>): string {
+  #inputRelation(operator: PhysicalOperator, portId: number, used: Used): string {
     const links = (this.#incoming.get(operatorKey(operator)) ?? []).filter((link) => link.to.portId === portId);
     if (links.length === 0)
       throw invalidPlan(operator, `Input ${portId} of operator ${operator.operatorId} is not connected.`);
     return links.map((link) => this.#relation(link, used)).join(" UNION ALL ");
   }
 
-  #relation(link: PhysicalLink, used: Set<string>): string {
+  #relation(link: PhysicalLink, used: Used): string {
     const source = this.#byKey.get(operatorKey(link.from));
-    if (link.materialized || !source || this.#cuts.get(operatorKey(source)) === "file")
+    if (link.materialized || !source || this.#cuts.get(operatorKey(source)) === "file") {
+      used.ports.add(globalPortId(link.from));
       return readParquet(this.#deps.pathOf(link.from));
-    if (this.#cuts.get(operatorKey(source)) === "table") return `SELECT * FROM ${quoteName(this.#tableOf(source))}`;
-    used.add(operatorKey(source));
+    }
+    if (this.#cuts.get(operatorKey(source)) === "table") {
+      used.tables.add(this.#tableOf(source));
+      return `SELECT * FROM ${quoteName(this.#tableOf(source))}`;
+    }
+    used.operators.add(operatorKey(source));
     return `SELECT * FROM ${quoteName(this.#cteOf(source))}`;
   }
 
@@ -227,7 +253,7 @@ const invalidPlan = (operator: PhysicalOperator, message: string) =>
 function dropAfterLastUse(steps: Step[]): void {
   for (const step of steps) {
     if (step.kind === "write") continue;
-    const last = steps.findLast((other) => other.sql.includes(quoteName(step.table))) ?? step;
+    const last = steps.findLast((other) => other.reads.tables.has(step.table)) ?? step;
     last.drops.push(step.table);
   }
 }

@@ -5,6 +5,7 @@ import {
   ExecutionState,
   type Manifest,
   type OperatorStatistics,
+  type PortReuse,
 } from "../../contract/postern/v1/execution.js";
 import type { ConsoleResult, PortResult } from "../../contract/postern/v1/port_registry.js";
 import { MANIFEST_BYTES, sizeOfManifest } from "../../executor-session/manifest-size.js";
@@ -17,8 +18,10 @@ export interface RunProducts {
   ports: PortResult[];
   consoles: ConsoleResult[];
   statistics: OperatorStatistics[];
-  /** Subdag hashes of every materialised port that has one. */
-  cacheableHashes: string[];
+  /** Subdag hashes of the ports that were written by a reservation of the cache. */
+  reservedHashes: string[];
+  /** What became of the ports the cache was asked for. */
+  reuse: PortReuse[];
   /** Empty when none was written. */
   statisticsUri: string;
   dropped: DroppedEvents;
@@ -28,7 +31,8 @@ export const NOTHING: Omit<RunProducts, "dropped"> = {
   ports: [],
   consoles: [],
   statistics: [],
-  cacheableHashes: [],
+  reservedHashes: [],
+  reuse: [],
   statisticsUri: "",
 };
 
@@ -48,21 +52,29 @@ export function manifestOf(spec: ExecutionSpec, outcome: RunOutcome, products: R
     ports: products.ports,
     consoles: products.consoles,
     statistics: products.statistics,
-    // What an unfinished run wrote is kept for its next try, not for others.
-    cacheCommits: outcome.kind === "completed" ? [...new Set(products.cacheableHashes)] : [],
+    // Each was offered when it was written; naming them again costs nothing, and what an unfinished run leaves is its
+    // next try's.
+    cacheCommits: outcome.kind === "completed" ? [...new Set(products.reservedHashes)] : [],
     logUri: "",
     statisticsUri: products.statisticsUri,
     lastSequence: 0n,
     dropped: products.dropped,
+    reuse: products.reuse,
   };
   return thatFits(manifest) ?? failedManifest(spec, TOO_LARGE, products.dropped);
 }
 
-/** First without the ports, which events have told already, then without the figures, which are in a file of the run. */
+/**
+ * First without the ports, which events have told already, then without what became of the cache's, then without the
+ * figures, which are in a file of the run.
+ */
 const thatFits = (manifest: Manifest): Manifest | undefined =>
-  [manifest, { ...manifest, ports: [] }, { ...manifest, ports: [], statistics: [] }].find(
-    (one) => sizeOfManifest(one) <= MANIFEST_BYTES,
-  );
+  [
+    manifest,
+    { ...manifest, ports: [] },
+    { ...manifest, ports: [], reuse: [] },
+    { ...manifest, ports: [], reuse: [], statistics: [] },
+  ].find((one) => sizeOfManifest(one) <= MANIFEST_BYTES);
 
 const TOO_LARGE = new RunFailure(
   "PLAN_INVALID",

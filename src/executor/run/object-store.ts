@@ -4,8 +4,10 @@
 // T1  What is published is complete: it is written under another name in the same directory, flushed to disk and
 //     renamed. A name that exists was written whole.
 // T2  What is discarded leaves nothing behind.
+// T3  A foreign object is borrowed, not taken: under a second name of the same file where the file system can do that,
+//     else as a copy. Nobody writes to what is published, so the two stay the same.
 import { randomBytes } from "node:crypto";
-import { access, constants, mkdir, open, rename, rm, stat } from "node:fs/promises";
+import { access, constants, copyFile, link, mkdir, open, rename, rm, stat } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { RunFailure, storageFailure } from "./failure.js";
@@ -23,11 +25,19 @@ export interface Staged {
   discard(): Promise<void>;
 }
 
+/** A foreign object that can be read here for a while. */
+export interface Borrowed {
+  path: string;
+  giveBack(): Promise<void>;
+}
+
 /** The place one attempt may write to. */
 export interface ObjectStore {
   /** Makes the place; fails with STORAGE_UNWRITABLE when it cannot be. */
   prepare(): Promise<void>;
   stage(name: string): Staged;
+  /** Makes a file of another execution readable below `directory`, until it is given back. */
+  borrow(path: string): Promise<Borrowed>;
   /** Where a published object can be read from on this machine. */
   pathOf(name: string): string;
   /** Directory that holds everything staged and published. */
@@ -57,6 +67,7 @@ export function openObjectStore(resultPrefix: string): ObjectStore {
 
 function fileStore(prefix: string, directory: string): ObjectStore {
   const pathOf = (name: string) => join(directory, name);
+  const temporary = (name: string) => join(directory, `.${name}.${randomBytes(6).toString("hex")}.tmp`);
   return {
     directory,
     pathOf,
@@ -68,8 +79,19 @@ function fileStore(prefix: string, directory: string): ObjectStore {
         throw storageFailure((await refusalBy(directory)) ?? error, directory);
       }
     },
+    async borrow(foreign) {
+      const path = temporary("borrowed");
+      const giveBack = () => rm(path, { force: true });
+      try {
+        await link(foreign, path).catch(() => copyFile(foreign, path, constants.COPYFILE_FICLONE));
+      } catch (error) {
+        await giveBack();
+        throw storageFailure(error, path);
+      }
+      return { path, giveBack };
+    },
     stage(name) {
-      const path = join(directory, `.${name}.${randomBytes(6).toString("hex")}.tmp`);
+      const path = temporary(name);
       const discard = () => rm(path, { force: true });
       return {
         path,

@@ -1,9 +1,9 @@
 // The state and figures of every operator of a run, and the telling of them. Counts that were not made and do not
-// follow from others stay absent (row-counts.ts).
+// follow from others stay absent (core/row-counts.ts).
 import { type Failure, type OperatorStatistics, RunState } from "../../contract/postern/v1/execution.js";
 import { operatorKey, type PhysicalOperator, type PhysicalPlan } from "../../core/plan.js";
+import { inferRowCounts } from "../../core/row-counts.js";
 import type { Report } from "./report.js";
-import { inferRowCounts } from "./row-counts.js";
 import type { StatisticsLog } from "./statistics-log.js";
 
 export interface OperatorBoard {
@@ -19,6 +19,8 @@ export interface OperatorBoard {
   end(key: string, state: RunState, failure?: Failure): Promise<void>;
   /** The final figures of every operator that began or came from the cache, in plan order. */
   figures(): OperatorStatistics[];
+  /** READY for one that has neither begun nor ended. */
+  stateOf(key: string): RunState;
   /** Keys of operators that began and have not ended. */
   running(): string[];
 }
@@ -116,6 +118,7 @@ export function createOperatorBoard(deps: {
         return [{ ...figures, inputRows, outputRows }];
       });
     },
+    stateOf: (key) => entry(key).figures.state,
     running: () =>
       [...entries].flatMap(([key, { figures }]) => (figures.state === RunState.RUN_STATE_RUNNING ? [key] : [])),
   };

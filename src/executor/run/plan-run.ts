@@ -1,17 +1,20 @@
-// Runs a plan: checks it, opens what it needs, runs its regions level by level, and reports how it ended. It never
+// Runs a plan: checks it, opens what it needs, runs what must be run of its regions, and reports how it ended. It never
 // rejects: whatever goes wrong is data in the manifest.
 //
-// R1  Regions of a level start after every region of lower levels has ended; at most two run side by side.
+// R1  A region starts when what it must read is there; at most two run side by side (run-regions.ts).
 // R2  The first failure stops the regions beside it; it, not its consequences, is what the manifest tells.
-// R3  What was opened is closed and what was not published is removed, however the run ends.
+// R3  What was opened is closed and what was not published is removed, however the run ends. Nothing is opened for a run
+//     whose ports are all there.
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { type ExecutionSpec, ExecutionState, type Manifest } from "../../contract/postern/v1/execution.js";
 import { AppError } from "../../core/app-error.js";
-import type { PhysicalPlan, Region } from "../../core/plan.js";
+import type { PhysicalPlan } from "../../core/plan.js";
 import type { Logger } from "../../process/log.js";
 import { physicalPlanFromWire, planDigest } from "../../rpc/plan-codec.js";
+import type { PortCache } from "../cache/port-cache.js";
 import type { UserCodeHost } from "../user-code/host.js";
+import { portGraph } from "./agenda.js";
 import { createConsoleLog } from "./console-log.js";
 import { datasetPaths } from "./datasets.js";
 import { type Engine, openEngine } from "./duckdb.js";
@@ -19,10 +22,11 @@ import { failureOf, RunFailure, RunStopped, throwIfStopped } from "./failure.js"
 import { manifestOf, NOTHING, type RunOutcome, type RunProducts } from "./manifest.js";
 import { type ObjectStore, openObjectStore } from "./object-store.js";
 import { createOperatorBoard } from "./operator-board.js";
-import { type RegionRunDeps, runRegion } from "./region-run.js";
+import { createPortSources } from "./port-sources.js";
 import type { Report } from "./report.js";
 import type { RunControl } from "./run-control.js";
 import { openRunPorts } from "./run-ports.js";
+import { createBell, runRegions } from "./run-regions.js";
 import { createStatisticsLog } from "./statistics-log.js";
 
 export interface PlanRunDeps {
@@ -37,9 +41,9 @@ export interface PlanRunDeps {
   elapsed: () => number;
   log: Logger;
   control: RunControl;
+  /** The caller closes it. */
+  cache: PortCache;
 }
-
-const REGIONS_AT_ONCE = 2;
 
 /** Resolves with the manifest; rejects only when the outbox was closed, and then nobody waits for one. */
 export async function runPlan(deps: PlanRunDeps): Promise<Manifest> {
@@ -92,21 +96,30 @@ async function runInStore(
   plan: PhysicalPlan,
   store: ObjectStore,
 ): Promise<{ outcome: RunOutcome; products: Omit<RunProducts, "dropped"> }> {
-  const { spec, report, now } = deps;
+  const { spec, report, now, cache, control } = deps;
   const consoleLog = createConsoleLog({ store, now });
   const statisticsLog = createStatisticsLog({ store, now });
   const board = createOperatorBoard({ plan, report, log: statisticsLog });
-  const ports = await openRunPorts(store, spec.alreadyMaterialized);
-  let engine: Engine | undefined;
+  const graph = portGraph(plan);
+  const bell = createBell();
+  const ports = await openRunPorts(plan, store, spec.alreadyMaterialized);
+  const sources = createPortSources({ graph, spec, ports, cache, report, stop: control.stop, onNews: bell.ring });
+  const { reservationOf } = sources;
+  let opening: Promise<Engine> | undefined;
+  const engine = () => {
+    opening ??= engineFor(deps, plan, store, ports.readablePaths());
+    return opening;
+  };
   let outcome: RunOutcome = { kind: "completed" };
   let products = NOTHING;
   try {
-    engine = await engineFor(deps, plan, store, ports.readablePaths());
-    await runLevels({ ...deps, plan, engine, store, ports, board, consoleLog });
+    const places = { plan, graph, sources, bell, engine, store, ports, costs: new Map(), reservationOf };
+    await runRegions({ ...deps, ...places, board, consoleLog });
   } catch (error) {
     outcome = outcomeOf(deps, error);
   } finally {
-    engine?.close();
+    (await opening?.catch(() => undefined))?.close(); // why it could not be opened is the outcome already
+    await ports.giveBack();
   }
   try {
     const consoles = await consoleLog.publish();
@@ -120,56 +133,20 @@ async function runInStore(
     await consoleLog.discard();
     await statisticsLog.discard();
   }
-  const cacheableHashes = plan.operators
-    .flatMap((o) => o.outputs)
-    .filter((port) => port.subdagHash !== "" && ports.isThere(port.key))
-    .map((port) => port.subdagHash);
-  return { outcome, products: { ...products, ports: ports.written(), statistics: board.figures(), cacheableHashes } };
+  const told = ports.told();
+  const reservedHashes = told.filter(({ reservation }) => reservation !== 0n).map(({ subdagHash }) => subdagHash);
+  const reuse = sources.decisions();
+  return { outcome, products: { ...products, ports: told, statistics: board.figures(), reservedHashes, reuse } };
 }
 
-async function engineFor(
-  deps: PlanRunDeps,
-  plan: PhysicalPlan,
-  store: ObjectStore,
-  earlier: string[],
-): Promise<Engine> {
+async function engineFor(deps: PlanRunDeps, plan: PhysicalPlan, store: ObjectStore, stored: string[]): Promise<Engine> {
   const temporaryDirectory = join(deps.workDirectory, "spill");
   await mkdir(temporaryDirectory, { recursive: true, mode: 0o700 });
   return openEngine({
     memoryLimitMb: deps.memoryLimitMb,
     threads: deps.threads,
     temporaryDirectory,
-    readablePaths: [...datasetPaths(plan), ...earlier],
+    readablePaths: [...datasetPaths(plan), ...stored],
     resultDirectory: store.directory,
   });
-}
-
-async function runLevels(deps: RegionRunDeps): Promise<void> {
-  const levels = [...new Set(deps.plan.regions.map((region) => region.level))].toSorted((a, b) => a - b);
-  for (const level of levels)
-    await runLevel(
-      deps,
-      deps.plan.regions.filter((region) => region.level === level),
-    );
-}
-
-/** R1, R2. */
-async function runLevel(deps: RegionRunDeps, regions: Region[]): Promise<void> {
-  const { control } = deps;
-  const failed = new AbortController();
-  const stop = AbortSignal.any([control.stop, failed.signal]);
-  const kill = AbortSignal.any([control.kill, failed.signal]);
-  const queue = [...regions];
-  let first: unknown;
-  const worker = async () => {
-    for (let region = queue.shift(); region && !stop.aborted; region = queue.shift())
-      await runRegion(deps, region, { stop, kill }).catch((error: unknown) => {
-        if (!failed.signal.aborted) first = error;
-        failed.abort();
-      });
-  };
-  const width = Math.min(REGIONS_AT_ONCE, regions.length);
-  await Promise.all(Array.from({ length: width }, () => control.lane(worker)));
-  if (first !== undefined) throw first;
-  throwIfStopped(control.stop);
 }

@@ -119,7 +119,9 @@ export function createReport(deps: { session: Pick<ExecutorSession, "report" | "
 export function cutToBytes(text: string, bytes: number): string {
   if (text.length * 3 <= bytes || Buffer.byteLength(text) <= bytes) return text;
   const mark = " …";
-  const cut = Buffer.from(text).subarray(0, bytes - Buffer.byteLength(mark));
-  // A character that was cut in the middle decodes to U+FFFD.
-  return cut.toString("utf8").replace(/�+$/, "") + mark;
+  const whole = Buffer.from(text);
+  let end = bytes - Buffer.byteLength(mark);
+  // A byte 10xxxxxx goes on with a character that began before it.
+  while (((whole[end] ?? 0) & 0xc0) === 0x80) end--;
+  return whole.toString("utf8", 0, end) + mark;
 }

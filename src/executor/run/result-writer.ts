@@ -1,4 +1,5 @@
 // Writes the rows of a materialised port as one Parquet file that exists only once it is whole.
+import { portLabel } from "../../core/fingerprint-form.js";
 import type { PortKey } from "../../core/plan.js";
 import { quoteText } from "../../core/scan-sql.js";
 import type { EngineConnection, RunOptions } from "./duckdb.js";
@@ -10,8 +11,7 @@ export interface WrittenPort extends Published {
 }
 
 /** Name of a port's object below the result prefix. */
-export const portFileName = ({ operatorId, layer, portId }: PortKey): string =>
-  `${operatorId}.${layer}.${portId}.parquet`;
+export const portFileName = (key: PortKey): string => `${key.operatorId}.${key.layer}.${portLabel(key)}.parquet`;
 
 /** Runs the query into the port's file. What fails or is stopped leaves no file behind. */
 export async function writePort(

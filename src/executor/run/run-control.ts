@@ -5,6 +5,7 @@
 // C2  A paused run rests where nothing is half done: between steps, and between batches of user code. It is PAUSED when
 //     all of its work rests, and says so then; it goes on after it has said that it is RUNNING.
 // C3  What rests still hears that it must stop.
+// C4  Work that waits for other work, here or in another execution, rests meanwhile.
 import { ExecutionState } from "../../contract/postern/v1/execution.js";
 import { RunStopped, throwIfStopped } from "./failure.js";
 import type { Report } from "./report.js";
@@ -28,6 +29,8 @@ export interface RunControl extends StopSignals {
   resumeRun(): string;
   /** Does work that rests when the run is paused. */
   lane<T>(work: () => Promise<T>): Promise<T>;
+  /** Waits within a lane for something else to happen (C4). Rejects with RunStopped once `stop` has aborted. */
+  wait(what: Promise<void>, stop: AbortSignal): Promise<void>;
   /** A place to rest: waits while the run is paused. Rejects with RunStopped once `stop` has aborted. */
   rest(stop: AbortSignal): Promise<void>;
   /** The run ends: nothing is told afterwards. Resolves when what was to tell has been told. */
@@ -40,6 +43,7 @@ export function createRunControl(deps: { report: Pick<Report, "executionState">;
   const kill = new AbortController();
   const resting = new Set<() => void>();
   let lanes = 0;
+  let waiting = 0;
   let paused = false;
   let pausedTold = false;
   let finished = false;
@@ -52,7 +56,7 @@ export function createRunControl(deps: { report: Pick<Report, "executionState">;
   };
 
   function tellWhenAllRest(): void {
-    if (!paused || pausedTold || lanes === 0 || resting.size < lanes || stop.signal.aborted) return;
+    if (!paused || pausedTold || lanes === 0 || resting.size + waiting < lanes || stop.signal.aborted) return;
     pausedTold = true;
     tell(ExecutionState.EXECUTION_STATE_PAUSED);
   }
@@ -94,6 +98,20 @@ export function createRunControl(deps: { report: Pick<Report, "executionState">;
       } finally {
         lanes--;
         tellWhenAllRest();
+      }
+    },
+    async wait(what, signal) {
+      throwIfStopped(signal);
+      waiting++;
+      tellWhenAllRest();
+      try {
+        await new Promise<void>((resolve, reject) => {
+          const stopped = () => reject(new RunStopped());
+          signal.addEventListener("abort", stopped, { once: true });
+          what.then(resolve, reject).finally(() => signal.removeEventListener("abort", stopped));
+        });
+      } finally {
+        waiting--;
       }
     },
     async rest(signal) {
