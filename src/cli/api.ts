@@ -1,6 +1,7 @@
 // The services of one server as a command uses them: the generated clients, each call with the token and a deadline.
 import type { ChannelOptions, Client } from "@grpc/grpc-js";
 import { AccessServiceClient } from "../contract/postern/v1/access.js";
+import { CacheServiceClient } from "../contract/postern/v1/cache.js";
 import { CompileServiceClient } from "../contract/postern/v1/compile.js";
 import { DatasetServiceClient } from "../contract/postern/v1/dataset.js";
 import { ExecutionServiceClient } from "../contract/postern/v1/execution.js";
@@ -34,6 +35,7 @@ export function openApi(connection: Connection) {
   return {
     connection,
     access: open(AccessServiceClient),
+    cache: open(CacheServiceClient),
     compiler: open(CompileServiceClient),
     datasets: open(DatasetServiceClient),
     executions: open(ExecutionServiceClient),

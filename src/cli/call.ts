@@ -80,7 +80,9 @@ function findMethod(known: Descriptors, text: string): DescMethod {
   );
   if (found) return found;
   const wanted = asked.split(/[/.]/).at(-1)!;
-  const near = methods.filter(({ name }) => wanted !== "" && name.toLowerCase().includes(wanted)).map(nameOf);
+  const alike = methods.filter(({ name }) => wanted !== "" && name.toLowerCase().includes(wanted)).map(nameOf);
+  const ofService = alike.filter((name) => asked.includes(name.split("/")[0]!.toLowerCase()));
+  const near = ofService.length > 0 ? ofService : alike;
   const hint = near.length > 0 ? `did you mean ${near.slice(0, 3).join(", ")}?` : "see `postern call --list`.";
   throw invalid(`There is no method ${JSON.stringify(text)}: ${hint}`);
 }

@@ -34,6 +34,7 @@ const KINDS = { csv: FileFormat_Kind.KIND_CSV, json: FileFormat_Kind.KIND_JSON, 
 export function addDatasetCommands(program: Command, cli: Cli): void {
   const { terminal } = cli;
   const dataset = program.command("dataset").description("registered inputs and their versions");
+  dataset.addHelpText("after", examples("postern dataset list", "postern dataset put airports airports.csv"));
   dataset
     .command("put <name> <file>")
     .description("upload a CSV, JSON or Parquet file as the next version of a dataset")

@@ -8,6 +8,7 @@ import type { LogicalPlan } from "../contract/postern/v1/plan.js";
 import { AppError } from "../core/app-error.js";
 import type { Stack } from "../dev/stack.js";
 import { type Api, openApi } from "./api.js";
+import { reuseLine } from "./cache-use.js";
 import { type Cli, examples, optionsOf } from "./command.js";
 import { findConnection } from "./connection.js";
 import { describeVersion, putDataset } from "./dataset.js";
@@ -125,6 +126,9 @@ async function runOnce(api: Api, plan: LogicalPlan, comment: string, { terminal,
     printFailure(terminal, view);
     throw new AppError("internal", "DEMO_FAILED", `The demo's workflow ended ${view.state}; the reason is above.`);
   }
+  const ended = await api.call(api.executions, "getExecution", { executionId: execution.id });
+  const line = ended.execution && reuseLine(ended.execution, ended.reuse);
+  if (line) print(terminal, `  ${line}`);
   printResults(terminal, await viewedResults(api, execution.id, 20));
   return execution.id;
 }

@@ -1,6 +1,9 @@
 // The command line: what commands there are, how they fail, what the process ends with.
 import { Command, CommanderError } from "commander";
+import { type AppError, invalid } from "../core/app-error.js";
+import { didYouMean, listNames } from "../core/names.js";
 import { release } from "../process/release.js";
+import { addCacheCommands } from "./cache.js";
 import { addCallCommand } from "./call.js";
 import type { Cli } from "./command.js";
 import { addConformanceCommand } from "./conformance.js";
@@ -23,16 +26,27 @@ import { addWorkflowCommands } from "./workflow.js";
 export async function runCli(args: readonly string[], terminal: Terminal): Promise<number> {
   const cli: Cli = { terminal, exitCode: EXIT.ok };
   try {
-    await createProgram(cli).parseAsync(args, { from: "user" });
+    await createProgram(cli, { json: isJson(args) }).parseAsync(args, { from: "user" });
     return cli.exitCode;
   } catch (error) {
-    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.badInput;
-    reportError(terminal, error, args.includes("--json"));
-    return exitCodeOf(error);
+    const failure = error instanceof CommanderError ? usageFailure(error) : error;
+    if (failure === undefined) return EXIT.ok;
+    // People have read what is wrong already: commander says it, with a hint or the help.
+    if (failure === error || isJson(args)) reportError(terminal, failure, isJson(args));
+    return exitCodeOf(failure);
   }
 }
 
-function createProgram(cli: Cli): Command {
+const isJson = (args: readonly string[]): boolean => args.includes("--json");
+
+/** A usage error as one of ours; undefined when help or the release was asked for. */
+function usageFailure({ code, exitCode, message }: CommanderError): AppError | undefined {
+  if (exitCode === 0) return undefined;
+  if (code === "commander.help") return invalid("Name a command: `postern help` lists them, with their subcommands.");
+  return invalid(message.replace(/^error: /, ""));
+}
+
+function createProgram(cli: Cli, { json }: { json: boolean }): Command {
   const { out, err } = cli.terminal;
   const program = new Command("postern")
     .description("Run dataflow workflows on executors that hold no database credential.")
@@ -45,13 +59,15 @@ function createProgram(cli: Cli): Command {
     .option("--json", "print JSON instead of tables")
     .version(release(), "-V", "print the release")
     .configureHelp({ showGlobalOptions: true })
-    .helpCommand("help [command]", "explain a command")
+    .helpCommand("help [command]", "explain a command") // of groups: they inherit it
+    .helpCommand(false) // addHelpCommand
     .showHelpAfterError("(add --help for the options)")
     .addHelpText("after", FIRST_STEPS);
   addRunCommand(program, cli);
   addExecutionCommands(program, cli);
   addOutputCommands(program, cli);
   addPlanCommand(program, cli);
+  addCacheCommands(program, cli);
   addWorkflowCommands(program, cli);
   addDatasetCommands(program, cli);
   addTokenCommand(program, cli);
@@ -61,12 +77,42 @@ function createProgram(cli: Cli): Command {
   addDemoCommand(program, cli);
   addDevCommand(program, cli);
   addProgramCommands(program, cli);
+  addHelpCommand(program);
   for (const command of allCommands(program)) {
     command.exitOverride();
-    command.configureOutput({ writeOut: (text) => void out.write(text), writeErr: (text) => void err.write(text) });
+    command.configureOutput({
+      writeOut: (text) => void out.write(text),
+      // With --json the error is told as a document instead.
+      writeErr: (text) => void (json || err.write(text)),
+    });
   }
   return program;
 }
+
+/** `help`, for commands within commands too. */
+function addHelpCommand(program: Command): void {
+  program
+    .command("help [command...]")
+    .description("explain a command")
+    .helpOption(false)
+    .action((names: string[]) => {
+      let subject = program;
+      for (const name of names) {
+        const next = subject.commands.find((one) => one.name() === name || one.aliases().includes(name));
+        const known = subject.commands.map((one) => one.name());
+        if (!next)
+          throw invalid(
+            `There is no command ${JSON.stringify(name)} in \`${pathOf(subject)}\`${didYouMean(name, known)}` +
+              (known.length > 0 ? ` There are: ${listNames(known)}.` : ""),
+          );
+        subject = next;
+      }
+      subject.help();
+    });
+}
+
+const pathOf = (command: Command): string =>
+  command.parent ? `${pathOf(command.parent)} ${command.name()}` : command.name();
 
 const allCommands = (command: Command): Command[] => [command, ...command.commands.flatMap(allCommands)];
 

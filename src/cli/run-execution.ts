@@ -1,6 +1,7 @@
 // One run from a stored workflow version to its end: prepare, follow, cancel on request, tell how it went.
 import { randomUUID } from "node:crypto";
-import type { Execution } from "../contract/postern/v1/execution.js";
+import { CostModel } from "../contract/postern/v1/compile.js";
+import type { CacheUse, Execution } from "../contract/postern/v1/execution.js";
 import { AppError } from "../core/app-error.js";
 import { diagnosticFromWire } from "../rpc/plan-codec.js";
 import type { Api } from "./api.js";
@@ -16,6 +17,8 @@ export interface RunRequest {
   /** 0 for the newest. */
   version: number;
   name: string;
+  /** How to use the cache; absent: reuse and remember. */
+  cache?: CacheUse | undefined;
 }
 
 /** Queues an execution on the computing unit of the connection; the request is safe to send twice. */
@@ -34,6 +37,8 @@ export async function queueExecution(
     name: run.name,
     queue: true,
     maxAttempts: 0,
+    cache: run.cache,
+    costModel: CostModel.COST_MODEL_UNSPECIFIED,
   });
   if (!reply.execution) throw new AppError("internal", "INTERNAL", "The server prepared nothing: see its log.");
   if (!quiet)

@@ -1,11 +1,11 @@
 // `postern run`: a workflow file or a stored workflow, from submission to the result on the screen.
 import type { Command } from "commander";
-import { Execution } from "../contract/postern/v1/execution.js";
-import { AppError } from "../core/app-error.js";
+import { Execution, PortReuse } from "../contract/postern/v1/execution.js";
+import { AppError, notFound } from "../core/app-error.js";
 import type { Api } from "./api.js";
+import { type CacheOptions, cacheUseOf, inOptionWords, reuseLine, withCacheOptions } from "./cache-use.js";
 import { type Cli, examples, wholeNumber, withServer } from "./command.js";
 import type { GlobalOptions } from "./connection.js";
-import { findExecution } from "./execution-reference.js";
 import type { ExecutionView } from "./execution-view.js";
 import { EXIT } from "./exit-code.js";
 import { print, printJson, printTable } from "./output.js";
@@ -17,7 +17,7 @@ import { paintFor } from "./text.js";
 import { putWorkflow } from "./workflow.js";
 import { meansFile, readWorkflowFile } from "./workflow-file.js";
 
-interface Options {
+interface Options extends CacheOptions {
   version?: number;
   workflow?: string;
   name: string;
@@ -27,7 +27,7 @@ interface Options {
 }
 
 export function addRunCommand(program: Command, cli: Cli): void {
-  program
+  const command = program
     .command("run <workflow>")
     .description("run a workflow file (stored as a new version) or a stored workflow, and show its result")
     .option("--version <n>", "which version of a stored workflow (default: the newest)", wholeNumber(1))
@@ -35,13 +35,15 @@ export function addRunCommand(program: Command, cli: Cli): void {
     .option("--name <text>", "what to call this run", "")
     .option("--detach", "queue it and leave")
     .option("--no-result", "do not print the result")
-    .option("--limit <n>", "rows of each result to print", wholeNumber(1, 10_000), 20)
+    .option("--limit <n>", "rows of each result to print", wholeNumber(1, 10_000), 20);
+  withCacheOptions(command)
     .addHelpText(
       "after",
       `${examples(
         "postern run examples/flights-delays.json",
         "postern run flights-delays --version 2 --limit 50",
         "postern run flights-delays --detach",
+        "postern run flights-delays --cache read-only --cache-operator top=refresh",
         "postern run flights-delays --json > result.json",
       )}\nCtrl-C asks for the run to be cancelled; a second one leaves without waiting.\n`,
     )
@@ -49,7 +51,9 @@ export function addRunCommand(program: Command, cli: Cli): void {
       withServer<Options, [string]>(cli, async (api, options, workflow) => {
         const { terminal } = cli;
         const request = await storeWhenFile(api, workflow, options, terminal);
-        const queued = await queueExecution(api, request, terminal, options.json === true);
+        const queued = await queueExecution(api, request, terminal, options.json === true).catch((error) => {
+          throw inOptionWords(error);
+        });
         if (options.detach) return printDetached(terminal, options, queued);
         if (!options.json) terminal.err.write(`execution ${queued.id}\n`);
         const { view, interrupted } = await superviseExecution(api, queued, terminal, { quiet: options.json === true });
@@ -66,7 +70,9 @@ export function exitCodeOfRun({ state }: ExecutionView, interrupted: boolean): n
 }
 
 async function storeWhenFile(api: Api, workflow: string, options: Options, terminal: Terminal): Promise<RunRequest> {
-  if (!meansFile(workflow)) return { workflowId: workflow, version: options.version ?? 0, name: options.name };
+  const { name } = options;
+  const cache = cacheUseOf(options);
+  if (!meansFile(workflow)) return { workflowId: workflow, version: options.version ?? 0, name, cache };
   if (options.version !== undefined)
     throw new AppError(
       "invalid",
@@ -76,28 +82,33 @@ async function storeWhenFile(api: Api, workflow: string, options: Options, termi
   const file = await readWorkflowFile(workflow, terminal.cwd);
   const workflowId = options.workflow ?? file.workflowId;
   const { version } = await putWorkflow(api, { workflowId, plan: file.plan, comment: "" });
-  return { workflowId, version: version.version, name: options.name };
+  return { workflowId, version: version.version, name, cache };
 }
 
 function printDetached(terminal: Terminal, { json }: GlobalOptions, execution: Execution): void {
   if (json) printJson(terminal, { execution: Execution.toJSON(execution) });
-  else print(terminal, execution.id);
-  terminal.err.write(`Queued. Follow it with: postern watch ${execution.id}\n`);
+  else {
+    print(terminal, execution.id);
+    terminal.err.write(`Queued. Follow it with: postern watch ${execution.id}\n`);
+  }
 }
 
 /** How it ended, and what came of it. */
 async function printEnd(api: Api, view: ExecutionView, options: Options & GlobalOptions, terminal: Terminal) {
   const { executionId, state } = view;
   const results = options.result && state === "COMPLETED" ? await viewedResults(api, executionId, options.limit) : [];
-  if (options.json) {
-    const execution = await findExecution(api, executionId);
+  const { execution, reuse } = await api.call(api.executions, "getExecution", { executionId });
+  if (!execution) throw notFound(`execution ${JSON.stringify(executionId)}`);
+  if (options.json)
     return printJson(terminal, {
       execution: Execution.toJSON(execution),
+      reuse: reuse.map(PortReuse.toJSON),
       ...(options.result ? { results: results.map(({ port, reply }) => ({ port, ...resultDocument(reply) })) } : {}),
     });
-  }
   printFailure(terminal, view);
   printResults(terminal, results);
+  const line = reuseLine(execution, reuse, options);
+  if (line !== undefined) terminal.err.write(`${line}\n`);
   if (state === "COMPLETED") terminal.err.write(`More: postern outputs ${executionId}\n`);
 }
 

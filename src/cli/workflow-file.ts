@@ -5,6 +5,7 @@ import { z } from "zod";
 import { LogicalPlan } from "../contract/postern/v1/plan.js";
 import { AppError, invalid } from "../core/app-error.js";
 import { isName } from "../core/ids.js";
+import { isExportedWorkflow } from "../core/texera/exported-workflow.js";
 import { parseJson } from "./json-text.js";
 
 export interface WorkflowFile {
@@ -28,19 +29,34 @@ const planShape = z.strictObject({ operators: z.array(operator), links: z.array(
 
 /** Reads a workflow file; its errors name file, line and column, or the field. */
 export async function readWorkflowFile(path: string, cwd: string): Promise<WorkflowFile> {
+  return { workflowId: workflowIdOf(path), plan: workflowPlan(await readJsonFile(path, cwd), path) };
+}
+
+/** Reads a file of JSON, of whatever kind of workflow. */
+export async function readJsonFile(path: string, cwd: string): Promise<unknown> {
   const content = await readFile(resolve(cwd, path), "utf8").catch((error: NodeJS.ErrnoException) => {
     if (error.code === "ENOENT")
       throw invalid(`There is no file ${path}: check the path, or name a stored workflow by its id.`);
     if (error.code === "EISDIR") throw invalid(`${path} is a directory: name a workflow file.`);
     throw invalid(`${path} cannot be read (${error.code}): check its permissions.`);
   });
-  return { workflowId: workflowIdOf(path), plan: parseWorkflow(content, path) };
+  return parseJson(content, path);
 }
 
 /** Reads a workflow's text; `name` stands for it in errors. */
-export function parseWorkflow(content: string, name: string): LogicalPlan {
-  const shaped = planShape.safeParse(parseJson(content, name));
+export const parseWorkflow = (content: string, name: string): LogicalPlan =>
+  workflowPlan(parseJson(content, name), name);
+
+/** The plan in a workflow's JSON; `name` stands for it in errors. */
+export function workflowPlan(json: unknown, name: string): LogicalPlan {
+  const shaped = planShape.safeParse(json);
   if (shaped.success) return LogicalPlan.fromJSON(shaped.data);
+  if (isExportedWorkflow(json))
+    throw new AppError(
+      "invalid",
+      "INVALID_WORKFLOW",
+      `${name} was exported from Apache Texera: \`postern plan\` shows how it would be scheduled, but it cannot be run here.`,
+    );
   const [first, ...others] = shaped.error.issues;
   const where = first!.path.join(".") || "the file";
   const rest = others.length > 0 ? ` (and ${others.length} more)` : "";
@@ -51,7 +67,8 @@ export function parseWorkflow(content: string, name: string): LogicalPlan {
   );
 }
 
-function workflowIdOf(path: string): string {
+/** A file's name without its extension, made fit for a workflow id. */
+export function workflowIdOf(path: string): string {
   const name = basename(path, extname(path)).replace(/[^A-Za-z0-9_.-]+/g, "-");
   return isName(name) ? name : "workflow";
 }

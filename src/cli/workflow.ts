@@ -11,6 +11,7 @@ import { readWorkflowFile } from "./workflow-file.js";
 export function addWorkflowCommands(program: Command, cli: Cli): void {
   const { terminal } = cli;
   const workflow = program.command("workflow").description("stored workflows and their versions");
+  workflow.addHelpText("after", examples("postern workflow list", "postern workflow put examples/flights-delays.json"));
   workflow
     .command("put <file>")
     .description("store a workflow file as the next version")

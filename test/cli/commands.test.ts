@@ -73,6 +73,43 @@ describe("command line", () => {
     });
   });
 
+  it("helps with commands within groups, and with groups, with examples", async () => {
+    for (const name of ["ls", "explain", "invalidate", "stats", "policy"]) {
+      const { code, out, err } = await run("help", "cache", name);
+      expect([code, err]).to.deep.equal([0, ""]);
+      expect(out).to.contain(`Usage: postern cache ${name}`).and.to.contain("Examples:");
+    }
+    for (const group of ["cache", "workflow", "dataset"])
+      expect((await run("help", group)).out)
+        .to.contain(`Usage: postern ${group}`)
+        .and.to.contain("Examples:");
+    expect((await run("help")).out).to.contain("First steps:");
+    expect((await run("cache", "help", "ls")).out).to.contain("Usage: postern cache ls");
+  });
+
+  it("knows no help for unknown names, and says what there is", async () => {
+    const { code, out, err } = await run("help", "cache", "lss");
+    expect([code, out]).to.deep.equal([2, ""]);
+    expect(err).to.contain('There is no command "lss" in `postern cache`; did you mean "ls"? There are: ls, ');
+    expect((await run("help", "bogus")).code).to.equal(2);
+    expect((await run("help", "run", "fast")).code).to.equal(2);
+  });
+
+  for (const [args, says] of [
+    [["run", "x", "--cache", "maybe"], /--cache <mode>.*Allowed choices are use/],
+    [["show", "x"], /missing required argument 'port'/],
+    [["cache", "policy", "--ttl", "7"], /--ttl <duration>.*Write a number/],
+    [["--bogus"], /unknown option '--bogus'/],
+    [["cache"], /Name a command/],
+  ] as const)
+    it(`prints bad usage as one JSON document with --json: postern ${args.join(" ")}`, async () => {
+      const { code, out, err } = await run(...args, "--json");
+      expect([code, out]).to.deep.equal([2, ""]);
+      const { error } = JSON.parse(err);
+      expect(error).to.include({ code: "invalid", reason: "INVALID_REQUEST" });
+      expect(error.message).to.match(says);
+    });
+
   it("prints an error as one JSON document with --json", async () => {
     server.handlers.getExecution = refuse(notFound('execution "x"'));
     const { code, err } = await run("outputs", EXECUTION_ID, "--json");

@@ -9,6 +9,7 @@ import {
 } from "@grpc/grpc-js";
 import { HealthService } from "../../src/contract/grpc/health/v1/health.js";
 import { AccessServiceService } from "../../src/contract/postern/v1/access.js";
+import { CacheServiceService } from "../../src/contract/postern/v1/cache.js";
 import { CompileServiceService } from "../../src/contract/postern/v1/compile.js";
 import { DatasetServiceService } from "../../src/contract/postern/v1/dataset.js";
 import { ExecutionServiceService } from "../../src/contract/postern/v1/execution.js";
@@ -25,6 +26,7 @@ export type Handlers = Record<string, Handler>;
 
 const SERVICES: ServiceDefinition[] = [
   AccessServiceService,
+  CacheServiceService,
   CompileServiceService,
   DatasetServiceService,
   ExecutionServiceService,

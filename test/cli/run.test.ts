@@ -4,6 +4,7 @@ import {
   Execution,
   ExecutionState,
   type Failure,
+  GetExecutionResponse,
   PrepareExecutionResponse,
   WatchExecutionResponse,
 } from "../../src/contract/postern/v1/execution.js";
@@ -58,7 +59,7 @@ describe("postern run", () => {
     let connection = 0;
     server = await startFakeServer({
       prepareExecution: () => PrepareExecutionResponse.fromPartial({ execution: execution() }),
-      getExecution: () => ({ execution: execution(EXECUTION_STATE_COMPLETED) }),
+      getExecution: () => GetExecutionResponse.fromPartial({ execution: execution(EXECUTION_STATE_COMPLETED) }),
       getOperatorStatistics: () => ({ executionId: ID, operators: [] }),
       listPorts: () =>
         ListPortsResponse.fromPartial({
