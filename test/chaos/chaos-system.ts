@@ -7,8 +7,9 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { AccessServiceClient } from "../../src/contract/postern/v1/access.js";
+import { CostModel } from "../../src/contract/postern/v1/compile.js";
 import { DatasetServiceClient } from "../../src/contract/postern/v1/dataset.js";
-import { ExecutionServiceClient } from "../../src/contract/postern/v1/execution.js";
+import { CacheMode, ExecutionServiceClient } from "../../src/contract/postern/v1/execution.js";
 import { LogicalPlan } from "../../src/contract/postern/v1/plan.js";
 import { WorkflowServiceClient } from "../../src/contract/postern/v1/workflow.js";
 import { AppError } from "../../src/core/app-error.js";
@@ -263,6 +264,8 @@ async function prepareExecution(replicas: ChaosReplica[], token: string): Promis
     name: "",
     queue: true,
     maxAttempts: MANY_ATTEMPTS,
+    cache: { mode: CacheMode.CACHE_MODE_SKIP, operators: {} },
+    costModel: CostModel.COST_MODEL_UNSPECIFIED,
   };
   for (let turn = 0, until = Date.now() + NO_ANSWER_MS; ; turn++) {
     const { executions } = replicas[turn % replicas.length]!;

@@ -1,11 +1,8 @@
 // Real executor processes on two replicas: what people order reaches user code, and what an executor that dies has done is
 // not done again.
-import { type ChildProcess, spawn } from "node:child_process";
-import { once } from "node:events";
-import { writeFile } from "node:fs/promises";
-import { join } from "node:path";
-import { fileURLToPath } from "node:url";
+import type { ChildProcess } from "node:child_process";
 import { expect } from "chai";
+import { CostModel } from "../../src/contract/postern/v1/compile.js";
 import {
   type ExecutionEvent,
   ExecutionState,
@@ -14,10 +11,8 @@ import {
 } from "../../src/contract/postern/v1/execution.js";
 import { LogicalPlan } from "../../src/contract/postern/v1/plan.js";
 import { bearer, callUnary, serverStream } from "../../src/rpc/channel.js";
+import { killProcess, startExecutorProcess } from "../support/executor-process.js";
 import { PROJECT, startReplica, startTestServer, type TestServer, UNIT } from "../support/test-server.js";
-
-const CLI = fileURLToPath(new URL("../../src/cli/main.ts", import.meta.url));
-const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 
 const out = [{ name: "step", type: "string" }];
 const script = (id: string, code: string) => ({
@@ -57,34 +52,11 @@ describe("Executor processes on two replicas", function () {
     await one.stop();
   });
   beforeEach(() => (executors = []));
-  afterEach(async () => {
-    for (const child of executors) {
-      if (child.exitCode !== null || child.signalCode !== null) continue;
-      child.kill("SIGKILL");
-      await once(child, "close");
-    }
-  });
+  afterEach(() => Promise.all(executors.map(killProcess)));
 
   async function startExecutor(name: string, server: TestServer): Promise<ChildProcess> {
-    const unit = { projectId: PROJECT, computingUnitId: UNIT };
-    const { token } = await callUnary(one.client.access, "createServeToken", unit, { token: one.owner });
-    const tokenFile = join(one.directory, `${name}.token`);
-    await writeFile(tokenFile, token, { mode: 0o600 });
-    const child = spawn(process.execPath, ["--import", "tsx", CLI, "executor"], {
-      cwd: ROOT,
-      stdio: ["ignore", "pipe", "inherit"],
-      env: {
-        PATH: process.env.PATH,
-        POSTERN_SERVER: server.address,
-        POSTERN_TOKEN_FILE: tokenFile,
-        POSTERN_EXECUTOR_ID: name,
-        POSTERN_WORK_DIR: join(one.directory, name),
-        POSTERN_LOG_LEVEL: "error",
-        POSTERN_THREADS: "1",
-      },
-    });
+    const child = await startExecutorProcess(server, name);
     executors.push(child);
-    await once(child.stdout!, "data");
     return child;
   }
 
@@ -107,7 +79,7 @@ describe("Executor processes on two replicas", function () {
     const { execution } = await callUnary(
       one.client.executions,
       "prepareExecution",
-      { ...request, queue: true, maxAttempts: 0 },
+      { ...request, queue: true, maxAttempts: 0, cache: undefined, costModel: CostModel.COST_MODEL_UNSPECIFIED },
       { token: one.owner },
     );
     return execution!.id;
