@@ -11,8 +11,9 @@ INSTALLED := node_modules/.package-lock.json
 GENERATED := src/contract/.generated
 BUILT := dist/.built
 
-.PHONY: help setup generate build dev demo doctor test test-core interop chaos bench-stream check static format lint types buf \
-        breaking baseline fresh schema schema-check examples clean-checkout migration clean
+.PHONY: help setup generate build dev demo doctor test test-core interop chaos bench-stream bench-plan bench-cache \
+        check static format lint types buf breaking baseline fresh schema schema-check examples clean-checkout \
+        migration clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,6 +65,15 @@ bench-stream: $(BUILT) ## measure streams, watchers and calls beside their limit
 	@$(BIN)/tsc -p bench/tsconfig.json
 	@cp src/contract/postern.binpb .build/bench/src/contract/
 	@node .build/bench/bench/stream/main.js $(ARGS)
+
+bench-plan: $(BUILT) ## measure schedules and fingerprints beside brute force and classic searches (ARGS="--quick")
+	@$(BIN)/tsc -p bench/tsconfig.json
+	@node .build/bench/bench/plan/main.js $(ARGS)
+
+bench-cache: $(BUILT) ## measure lookups, reuse and sharing beside their limits (ARGS="--only lookup --rounds 3")
+	@$(BIN)/tsc -p bench/tsconfig.json
+	@cp src/contract/postern.binpb .build/bench/src/contract/
+	@node .build/bench/bench/cache/main.js $(ARGS)
 
 chaos: $(BUILT) ## kill, freeze and cut real processes, then compare (ARGS="--seed S --kills N"; docs/testing.md)
 	@node --import tsx test/chaos/chaos.ts $(ARGS)
