@@ -22,6 +22,8 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from postern.v1 import (
+    cache_pb2,
+    cache_pb2_grpc,
     compile_pb2,
     compile_pb2_grpc,
     dataset_pb2,
@@ -148,7 +150,7 @@ class Interop(unittest.TestCase):
             metadata=self.metadata,
         )
 
-    def prepare(self, queue):
+    def prepare(self, queue, mode=execution_pb2.CACHE_MODE_USE):
         self.put_workflow()
         return self.executions.PrepareExecution(
             execution_pb2.PrepareExecutionRequest(
@@ -157,6 +159,7 @@ class Interop(unittest.TestCase):
                 workflow_id="interop",
                 computing_unit_id=self.unit,
                 queue=queue,
+                cache=execution_pb2.CacheUse(mode=mode),
             ),
             metadata=self.metadata,
         )
@@ -219,7 +222,7 @@ class Interop(unittest.TestCase):
         self.assertEqual(rows, [["melon", 1900], ["apple", 150]])
 
     def test_an_executor_of_another_language_attaches_reports_and_ends_an_execution(self):
-        prepared = self.prepare(queue=False)
+        prepared = self.prepare(queue=False, mode=execution_pb2.CACHE_MODE_REFRESH)
         spec = prepared.spec
         requests = Requests()
         calls = self.executions.Attach(
@@ -238,6 +241,11 @@ class Interop(unittest.TestCase):
         )
         welcome = answer(calls, "welcome")
         self.assertEqual(welcome.last_sequence, 0)
+        looked_up = cache_pb2_grpc.CacheServiceStub(self.channel).LookupPlan(
+            cache_pb2.LookupPlanRequest(execution_id=spec.execution_id),
+            metadata=(("authorization", "Bearer " + prepared.token),),
+        )
+        self.assertEqual([port.outcome for port in looked_up.ports], [cache_pb2.PortLookup.OUTCOME_RESERVED])
         running = execution_pb2.ExecutionEvent(
             sequence=1,
             execution_state=execution_pb2.ExecutionStateChanged(state=execution_pb2.EXECUTION_STATE_RUNNING),
