@@ -1,4 +1,4 @@
-// Waiting for executions to end, as any client does: by watching them.
+// Waits for executions to end, through WatchExecution.
 import {
   type ExecutionServiceClient,
   ExecutionState,

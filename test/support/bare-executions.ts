@@ -29,7 +29,7 @@ export interface WrittenEvents {
   events: { sequence: bigint; body: Uint8Array }[];
 }
 
-/** Commits console lines to an execution's log, as any replica does; `state` is what the execution is in then. */
+/** Commits console lines to an execution's log and leaves the execution in `state`. */
 export async function writeEvents(
   db: Database,
   executionId: string,

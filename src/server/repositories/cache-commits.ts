@@ -6,9 +6,11 @@
 // M2  What is remembered is the server's: the fingerprint of the plan it issued, and counts of the registered port.
 // M3  The port must be registered at an object the execution itself wrote; reused objects are remembered already.
 // M4  Only trusted executions commit, and only what pooled executors made may be shared among workflows.
+import type { Schema } from "../../core/plan.js";
 import { textArray } from "../database/binary-array.js";
 import type { Queryable } from "../database/database.js";
 import type { CacheKey } from "./cache-reservations.js";
+import { portRecord, REPLACE_PORT } from "./ports.js";
 
 /** A port offered to the cache, with what the server's plan says of it. */
 export interface PortOffer {
@@ -105,7 +107,7 @@ export interface ReusedPort {
   internal: boolean;
   input: boolean;
   uri: string;
-  schema: unknown;
+  schema: Schema;
   subdagHash: string;
   viewed: boolean;
 }
@@ -130,29 +132,9 @@ export async function registerReusedPorts(
       where exists (select from cache_pin pin where pin.execution_id = r.execution_id and r.uri = any(pin.uris))
          or exists (select from port_result known where known.execution_id = r.execution_id and known.uri = r.uri
                        and known.global_port_id = r.global_port_id)
-     on conflict (execution_id, global_port_id) do update
-       set uri = excluded.uri, row_count = excluded.row_count, byte_count = excluded.byte_count,
-           schema = excluded.schema, subdag_hash = excluded.subdag_hash, viewed = excluded.viewed,
-           attempt = excluded.attempt, registered_at = now()
+     ${REPLACE_PORT}
      returning execution_id, global_port_id`,
-    {
-      ports: JSON.stringify(
-        ports.map((p) => ({
-          execution_id: p.executionId,
-          global_port_id: p.globalPortId,
-          operator_id: p.operatorId,
-          layer: p.layer,
-          port_id: p.portId,
-          internal: p.internal,
-          input: p.input,
-          uri: p.uri,
-          schema: p.schema,
-          subdag_hash: p.subdagHash,
-          viewed: p.viewed,
-          attempt: p.attempt,
-        })),
-      ),
-    },
+    { ports: JSON.stringify(ports.map(portRecord)) },
   );
 }
 

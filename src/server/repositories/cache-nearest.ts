@@ -7,7 +7,7 @@ interface OfWorkflow {
   workflowId: string;
 }
 
-/** The newest entry of each port that has any. */
+/** The newest entry of each of these ports; a port without entries is left out. */
 export async function newestEntriesOfPorts(
   db: Queryable,
   of: OfWorkflow & { globalPortIds: string[] },

@@ -31,6 +31,28 @@ export interface ConsoleRow {
   byteCount: bigint;
 }
 
+/** The end of an insert into port_result: the last registration of a port is the one that counts. */
+export const REPLACE_PORT = `on conflict (execution_id, global_port_id) do update
+       set uri = excluded.uri, row_count = excluded.row_count, byte_count = excluded.byte_count,
+           schema = excluded.schema, subdag_hash = excluded.subdag_hash, viewed = excluded.viewed,
+           attempt = excluded.attempt, registered_at = now()`;
+
+/** A port as a row for jsonb_to_recordset, but for its counts. */
+export const portRecord = (p: Omit<PortRow, "rowCount" | "byteCount" | "computeMs" | "registeredAt">) => ({
+  execution_id: p.executionId,
+  global_port_id: p.globalPortId,
+  operator_id: p.operatorId,
+  layer: p.layer,
+  port_id: p.portId,
+  internal: p.internal,
+  input: p.input,
+  uri: p.uri,
+  schema: p.schema,
+  subdag_hash: p.subdagHash,
+  viewed: p.viewed,
+  attempt: p.attempt,
+});
+
 /**
  * Registers ports, replacing earlier registrations of the same ports, and their objects in the ledger; takes
  * `portParams`. At most one row per port. Two parts of a `with`, because they write two tables.
@@ -44,28 +66,14 @@ export const UPSERT_PORTS = `reported_ports as (
                               row_count, byte_count, schema, subdag_hash, viewed, attempt)
      select execution_id, global_port_id, operator_id, layer, port_id, internal, input, uri,
             row_count, byte_count, schema, subdag_hash, viewed, attempt from reported_ports
-     on conflict (execution_id, global_port_id) do update
-       set uri = excluded.uri, row_count = excluded.row_count, byte_count = excluded.byte_count,
-           schema = excluded.schema, subdag_hash = excluded.subdag_hash, viewed = excluded.viewed,
-           attempt = excluded.attempt, registered_at = now())`;
+     ${REPLACE_PORT})`;
 
 export const portParams = (ports: Omit<PortRow, "registeredAt">[]) => ({
   ports: JSON.stringify(
     ports.map((p) => ({
-      execution_id: p.executionId,
-      global_port_id: p.globalPortId,
-      operator_id: p.operatorId,
-      layer: p.layer,
-      port_id: p.portId,
-      internal: p.internal,
-      input: p.input,
-      uri: p.uri,
+      ...portRecord(p),
       row_count: p.rowCount.toString(),
       byte_count: p.byteCount.toString(),
-      schema: p.schema,
-      subdag_hash: p.subdagHash,
-      viewed: p.viewed,
-      attempt: p.attempt,
       compute_ms: p.computeMs.toString(),
     })),
   ),
