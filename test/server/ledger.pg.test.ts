@@ -284,6 +284,8 @@ describe("the ledger", () => {
       expect(await rejection(sweeper({ db: crashing })())).to.have.property("message", "the process was killed");
       expect(await Promise.all(uris.map(isThere))).to.deep.equal([false, false]);
       expect(await blobs()).to.have.lengthOf(2);
+      expect(await sweeper()(), "left to the one that found them, for a while").to.equal(0);
+      await db.query("update blob set check_at = now() - interval '1 hour'");
       await sweeper()();
       expect(await blobs()).to.deep.equal([]);
     });
@@ -369,6 +371,7 @@ describe("the ledger", () => {
         });
       const looked = await Promise.all([counting()(), counting()(), counting()()]);
       expect(looked.reduce((a, b) => a + b)).to.equal(150);
+      expect(removed, "each once").to.have.lengthOf(150);
       expect(new Set(removed).size).to.equal(150);
       expect(await blobs()).to.deep.equal([]);
     });

@@ -51,20 +51,26 @@ export const isNamed = (uri: string, counted = "true"): string => `(
        or exists (select from cache_entry where result_uri = ${uri})
        or ${uri} in (select unnest(uris) from cache_pin))`;
 
-/**
- * Locks rows that lost a name at least `graceMs` ago, of these objects or of all, the longest waiting first; what others
- * have locked is left out.
- */
+/** Locks rows that lost a name at least `graceMs` ago, the longest waiting first; what others have locked is left out. */
 export async function lockUncheckedBlobs(
   tx: Queryable,
-  { graceMs, limit, uris }: { graceMs: number; limit: number; uris?: string[] },
+  { graceMs, limit }: { graceMs: number; limit: number },
 ): Promise<BlobRow[]> {
   return tx.query<BlobRow>(
     `select uri, project_id, execution_id from blob
       where check_at <= now() - cast(:graceMs as double precision) * interval '1 millisecond'
-        ${uris ? "and uri = any(cast(:uris as text[]))" : ""}
       order by check_at limit :limit for update skip locked`,
-    { graceMs, limit, ...(uris ? { uris } : {}) },
+    { graceMs, limit },
+  );
+}
+
+/** Locks those of these rows that are still to be looked at, whenever that is; what others have locked is left out. */
+export async function lockPutOffBlobs(tx: Queryable, uris: string[]): Promise<BlobRow[]> {
+  return tx.query<BlobRow>(
+    `select uri, project_id, execution_id from blob
+      where uri = any(cast(:uris as text[])) and check_at is not null
+      order by uri for update skip locked`,
+    { uris },
   );
 }
 

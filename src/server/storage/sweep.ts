@@ -1,6 +1,7 @@
 // The sweeper: deletes stored objects that nothing names any more.
 //
-// W1  Any replica may sweep: a batch is locked, and rows somebody else has locked are left to them.
+// W1  Any replica may sweep: a batch is locked, and rows somebody else has locked are left to them. What is free to go is
+//     put off in the transaction that found it so, which leaves it to the one that found it; who dies then costs a pause.
 // W2  Whether a row is still named is asked after it was locked, so nobody can name it between question and answer. Rows
 //     of objects that stay are locked no longer than the question takes: executions name them all the time.
 //     What a lookup found a moment ago and has not pinned yet is covered by the grace, which outlasts every transaction.
@@ -9,7 +10,14 @@
 // W5  An object that cannot be deleted is tried again after a pause that doubles, and logged the first time.
 import type { Logger } from "../../process/log.js";
 import type { Database } from "../database/database.js";
-import { deleteBlobs, keepBlobs, lockUncheckedBlobs, lookAgain, standingOf } from "../repositories/blobs.js";
+import {
+  deleteBlobs,
+  keepBlobs,
+  lockPutOffBlobs,
+  lockUncheckedBlobs,
+  lookAgain,
+  standingOf,
+} from "../repositories/blobs.js";
 import type { StoredObject } from "./object-removal.js";
 
 export interface SweepDeps {
@@ -55,7 +63,8 @@ export function createSweeper({ db, log, graceMs, removeObject }: SweepDeps): ()
       if (locked.length === 0) return { looked: 0, free: [] };
       const { named, live, free } = await standingOf(tx, locked);
       if (named.length > 0) await keepBlobs(tx, named);
-      const later = live.map((uri) => ({ uri, afterMs: Math.max(graceMs, FIRST_PAUSE_MS) }));
+      const putOff = [...live, ...free.map(({ uri }) => uri)];
+      const later = putOff.map((uri) => ({ uri, afterMs: Math.max(graceMs, FIRST_PAUSE_MS) }));
       if (later.length > 0) await lookAgain(tx, later, graceMs);
       return { looked: locked.length, free: free.map(({ uri }) => uri) };
     });
@@ -63,7 +72,7 @@ export function createSweeper({ db, log, graceMs, removeObject }: SweepDeps): ()
   /** Deletes what is still free. */
   const clear = (uris: string[]) =>
     db.transaction(async (tx) => {
-      const locked = await lockUncheckedBlobs(tx, { graceMs, limit: BATCH, uris });
+      const locked = await lockPutOffBlobs(tx, uris);
       if (locked.length === 0) return;
       const gone: string[] = [];
       const failed: { uri: string; afterMs: number }[] = [];
