@@ -28,10 +28,11 @@ const ROWS = 1_000;
 export interface CacheSystem extends BaseSystem {
   clients: {
     caches: CacheServiceClient;
+    datasets: DatasetServiceClient;
     executions: ExecutionServiceClient;
   };
-  /** A pooled executor of the project's computing unit. */
-  startExecutor(name: string, slots: number): Promise<Program>;
+  /** A pooled executor of the project's computing unit; `env` goes over the usual settings. */
+  startExecutor(name: string, slots: number, env?: Record<string, string>): Promise<Program>;
   putWorkflow(workflowId: string, plan: unknown): Promise<void>;
   /** Prepares an execution; queued ones go to an executor. */
   prepare(workflowId: string, options: { queue: boolean; cache: CacheMode }): Promise<PrepareExecutionResponse>;
@@ -49,13 +50,13 @@ export async function startCacheSystem(options: SystemOptions): Promise<CacheSys
   const plain = credentials.createInsecure();
   const { address } = server;
   const access = new AccessServiceClient(address, plain);
-  const datasets = new DatasetServiceClient(address, plain);
   const workflows = new WorkflowServiceClient(address, plain);
   const clients = {
     caches: new CacheServiceClient(address, plain),
+    datasets: new DatasetServiceClient(address, plain),
     executions: new ExecutionServiceClient(address, plain, STREAM_CHANNEL_OPTIONS),
   };
-  const all: Client[] = [access, datasets, workflows, ...Object.values(clients)];
+  const all: Client[] = [access, workflows, ...Object.values(clients)];
   await options.undo.add(async () => {
     for (const client of all) client.close();
   });
@@ -66,12 +67,12 @@ export async function startCacheSystem(options: SystemOptions): Promise<CacheSys
   await writeFile(file, `id,weight,name\n${lines.join("\n")}\n`);
   const uri = pathToFileURL(file).href;
   const dataset = { requestId: "", projectId: PROJECT, name: "rows", uri, format: undefined };
-  await callUnary(datasets, "registerDataset", dataset, { token });
+  await callUnary(clients.datasets, "registerDataset", dataset, { token });
 
   return {
     ...base,
     clients,
-    async startExecutor(name, slots) {
+    async startExecutor(name, slots, env) {
       const unit = { projectId: PROJECT, computingUnitId: UNIT };
       const { token: serveToken } = await callUnary(access, "createServeToken", unit, { token });
       const tokenFile = join(directory, `${name}.token`);
@@ -84,6 +85,7 @@ export async function startCacheSystem(options: SystemOptions): Promise<CacheSys
         POSTERN_SLOTS: `${slots}`,
         POSTERN_THREADS: "1",
         POSTERN_LOG_LEVEL: "info",
+        ...env,
       });
     },
     async putWorkflow(workflowId, plan) {

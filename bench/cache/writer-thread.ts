@@ -1,5 +1,7 @@
-// Connections that commit one cache entry and its object after the other, as fast as they can, until they are told to stop.
+// Connections that commit one cache entry and its object after the other, without a pause or at a rate, until they are told
+// to stop.
 import { randomBytes } from "node:crypto";
+import { setTimeout as delay } from "node:timers/promises";
 import { parentPort, workerData } from "node:worker_threads";
 import pg from "pg";
 import { ENTRY_COLUMNS, FINGERPRINT_BYTES } from "./entry-columns.js";
@@ -8,9 +10,11 @@ export interface WriterThread {
   connection: pg.ClientConfig;
   project: string;
   writers: number;
+  /** From one commit of a writer to its next, in milliseconds; 0 for none at all. */
+  everyMs: number;
 }
 
-const { connection, project, writers } = workerData as WriterThread;
+const { connection, project, writers, everyMs } = workerData as WriterThread;
 const clients = await Promise.all(
   Array.from({ length: writers }, async () => {
     const client = new pg.Client(connection);
@@ -26,7 +30,9 @@ let commits = 0;
 
 async function write(client: pg.Client, writer: number): Promise<void> {
   const tag = `${writer}-${randomBytes(4).toString("hex")}`;
+  const startedAt = performance.now() + (everyMs * writer) / writers; // not all at the same moment
   for (let n = 0; !stopped; n++) {
+    if (everyMs > 0) await delay(Math.max(0, startedAt + n * everyMs - performance.now()));
     await client.query({
       name: "commit",
       text: `with object as (

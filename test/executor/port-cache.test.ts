@@ -7,6 +7,7 @@ import type { PortResult } from "../../src/contract/postern/v1/port_registry.js"
 import { AppError } from "../../src/core/app-error.js";
 import { newExecutionId } from "../../src/core/ids.js";
 import type { PhysicalPlan } from "../../src/core/plan.js";
+import { shareChannel } from "../../src/executor/cache/channel-share.js";
 import { createPortCache } from "../../src/executor/cache/port-cache.js";
 import type { RunControl } from "../../src/executor/run/run-control.js";
 import type { EventKind } from "../../src/executor-session/session-api.js";
@@ -64,7 +65,7 @@ describe("a run and the cache", () => {
     let dialled = 0;
     const portCache = createPortCache({
       executionId,
-      openChannel: () => openChannel({ address: servers[dialled++ % servers.length]! }),
+      holdChannel: shareChannel(() => openChannel({ address: servers[dialled++ % servers.length]! })),
       token: () => `token of ${executionId}`,
       elapsed: () => performance.now(),
       log: silent,
@@ -142,9 +143,9 @@ describe("a run and the cache", () => {
     let started = 0;
     const counting = {
       ...host,
-      commandFor: (...args: Parameters<typeof host.commandFor>) => {
+      start: (...args: Parameters<typeof host.start>) => {
         started++;
-        return host.commandFor(...args);
+        return host.start(...args);
       },
     };
     const run = start(chain(called("b")), { host: counting });

@@ -6,6 +6,7 @@ import { expect } from "chai";
 import { SignJWT } from "jose";
 import { CommandKind, ExecutionServiceService, ExecutionState } from "../../src/contract/postern/v1/execution.js";
 import { AppError } from "../../src/core/app-error.js";
+import { shareChannel } from "../../src/executor/cache/channel-share.js";
 import { runSession } from "../../src/executor/run-session.js";
 import { connectExecutor, type ExecutorConnection } from "../../src/executor-session/connect.js";
 import type { ConnectOptions, ServeOptions } from "../../src/executor-session/session-api.js";
@@ -48,7 +49,7 @@ describe("a pooled executor", () => {
       threads: 1,
       workDirectory: join(place.directory, "work"),
       cancelGraceMs: 0,
-      openChannel: () => connection.openChannel(),
+      holdChannel: shareChannel(() => connection.openChannel()),
       log: silent,
     };
     connection = connectExecutor({

@@ -6,6 +6,7 @@ import { pino } from "pino";
 import { CacheMode, CommandKind, ExecutionState } from "../../src/contract/postern/v1/execution.js";
 import { AppError } from "../../src/core/app-error.js";
 import type { PhysicalPlan } from "../../src/core/plan.js";
+import { shareChannel } from "../../src/executor/cache/channel-share.js";
 import { type RunSessionDeps, runSession } from "../../src/executor/run-session.js";
 import { type ConnectOptions, connectExecutor, type ExecutorConnection } from "../../src/executor-session/connect.js";
 import type { ExecutorSession, SessionEnd } from "../../src/executor-session/session-api.js";
@@ -52,7 +53,7 @@ describe("an execution and its server", () => {
       threads: 1,
       workDirectory: join(place.directory, "work"),
       cancelGraceMs: 0,
-      openChannel: () => connection.openChannel(),
+      holdChannel: shareChannel(() => connection.openChannel()),
       log: silent,
       ...more,
     };
@@ -213,7 +214,7 @@ describe("an execution and its server", () => {
     return planOf([numbers(6_000), slow], ["numbers>slow"]);
   };
 
-  it("rests between batches of user code while it is paused, and goes on where it was", async () => {
+  it("halts user code where it is while it is paused, and goes on from there", async () => {
     const running = start(await deps(), inBatches());
     await server.until("the loop to run", () => server.events.length > 3);
     server.command(CommandKind.COMMAND_KIND_PAUSE);

@@ -123,6 +123,22 @@ describe("LookupPlan", () => {
     expect(await pinsOf(second!)).to.deep.equal([]);
   });
 
+  it("writes nothing, not even a lock, when everything is there and pinned already", async () => {
+    const [first, second] = await executions(2);
+    await computeAll(first!);
+    const versionOf = () =>
+      server.db.query("select ctid, xmin, xmax from cache_pin where execution_id = :executionId", {
+        executionId: second!.executionId,
+      });
+    const found = await lookUp(server, second!);
+    const before = await versionOf();
+    expect(before).to.have.lengthOf(1);
+    expect(await lookUp(server, second!)).to.deep.equal(found);
+    const some = await lookUp(server, second!, { globalPortIds: [portOf(second!, filterId(1))] });
+    expect(some).to.deep.equal([found[1]]);
+    expect(await versionOf()).to.deep.equal(before);
+  });
+
   it("takes a fingerprint with the same hash and other content for a miss", async () => {
     const [first, second] = await executions(2);
     await computeAll(first!);
@@ -254,6 +270,19 @@ describe("LookupPlan", () => {
     expect(await rejection(byOwner)).to.include({ code: "precondition", reason: "ILLEGAL_TRANSITION" });
     for (const { executionId } of [fenced!, ended!])
       expect(await reservationsOf(server, executionId)).to.deep.equal([]);
+  });
+
+  it("refuses an executor whose lease is gone though it has asked before, and one whose execution has ended", async () => {
+    const [fenced, ended, other] = await executions(3, 1);
+    for (const one of [fenced!, ended!, other!]) for (let i = 0; i < 2; i++) await lookUp(server, one);
+    const foreign = lookUp(server, { ...other!, token: fenced!.token });
+    expect(await rejection(foreign)).to.include({ code: "not-found" });
+    await server.db.query("update execution set epoch = epoch + 1 where id = :id", { id: fenced!.executionId });
+    expect(await rejection(lookUp(server, fenced!))).to.include({ code: "precondition", reason: "STALE_LEASE" });
+    await server.db.query("update execution set state = 'FAILED', ended_at = now() where id = :id", {
+      id: ended!.executionId,
+    });
+    expect(await rejection(lookUp(server, ended!))).to.include({ reason: "TOKEN_INVALID" });
   });
 
   it("forgets an entry whose object is gone or cut short, says so in the audit log, and keeps one that is whole", async () => {

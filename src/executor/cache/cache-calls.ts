@@ -1,6 +1,5 @@
-// Calls to CacheService, beside the stream: over one channel, and over a fresh one to the next server after each call
-// that found nobody.
-import type { Channel } from "@grpc/grpc-js";
+// Calls to CacheService, beside the stream: over the channel of all executions, and over another one to the next server
+// after each call that found nobody.
 import {
   CacheServiceClient,
   type LookupPlanRequest,
@@ -9,6 +8,7 @@ import {
 } from "../../contract/postern/v1/cache.js";
 import { AppError } from "../../core/app-error.js";
 import { bearer, callUnary, over, serverStream } from "../../rpc/channel.js";
+import type { HoldChannel } from "./channel-share.js";
 
 export interface CacheCalls {
   lookUp(request: LookupPlanRequest, options: CallOptions): Promise<PortLookup[]>;
@@ -24,8 +24,7 @@ interface CallOptions {
 }
 
 export interface CacheCallsDeps {
-  /** To the next server in turn. */
-  openChannel(): Channel;
+  holdChannel: HoldChannel;
   /** The execution's token as of now. */
   token(): string;
 }
@@ -34,18 +33,20 @@ export interface CacheCallsDeps {
 const NOBODY = new Set(["unavailable", "deadline"]);
 export const foundNobody = (error: unknown): boolean => error instanceof AppError && NOBODY.has(error.code);
 
-export function createCacheCalls({ openChannel, token }: CacheCallsDeps): CacheCalls {
-  let current: CacheServiceClient | undefined;
+export function createCacheCalls({ holdChannel, token }: CacheCallsDeps): CacheCalls {
+  let current: { client: CacheServiceClient; giveBack(foundNobody: boolean): void } | undefined;
 
   function client(): CacheServiceClient {
-    current ??= new CacheServiceClient(...over(openChannel()));
-    return current;
+    if (!current) {
+      const { channel, giveBack } = holdChannel();
+      current = { client: new CacheServiceClient(...over(channel)), giveBack };
+    }
+    return current.client;
   }
 
-  /** Whoever still has a call on the channel that is given up calls again. */
   function moveOn(from: CacheServiceClient, error: unknown): void {
-    if (current !== from || !foundNobody(error)) return;
-    current.close();
+    if (current?.client !== from || !foundNobody(error)) return;
+    current.giveBack(true);
     current = undefined;
   }
 
@@ -82,7 +83,7 @@ export function createCacheCalls({ openChannel, token }: CacheCallsDeps): CacheC
       }
     },
     close() {
-      current?.close();
+      current?.giveBack(false);
       current = undefined;
     },
   };

@@ -61,7 +61,8 @@ export function createPortSources(deps: PortSourcesDeps): PortSources {
   /** What is decided of the ports that were asked for. */
   const decided = new Map<string, KnownDecision>();
   let brokenUris = ports.brokenUris;
-  let estimates = new Map<string, Estimate>();
+  /** What speaks for reading a stored port, and for computing it, as things stood at the last look. */
+  let estimateOf: (id: string) => Estimate | undefined = () => undefined;
   /** Ports others compute that the run needs, as of the last look. */
   let awaited: ReadonlySet<string> = new Set();
   let isDue = true;
@@ -73,7 +74,7 @@ export function createPortSources(deps: PortSourcesDeps): PortSources {
       .map((figures) => [operatorKey(figures), Number(figures.busyMs) / 1_000]),
   );
 
-  /** S2 */
+  /** S2. Planned once somebody asks: those who hear of what they waited for go on without. */
   function estimate(): void {
     const stored = new Map<string, StoredPort>();
     for (const id of graph.outputs.keys()) {
@@ -81,10 +82,18 @@ export function createPortSources(deps: PortSourcesDeps): PortSources {
       const known = ports.storedOf(id) ?? (answer?.kind === "hit" ? answer.result : undefined);
       if (known) stored.set(id, { ...known, computeMs: Number(known.computeMs) });
     }
-    const { decisions } = planReuse(graph.plan, { stored, viewed: graph.wanted, seconds });
-    estimates = new Map(decisions.map((one) => [one.globalPortId, one]));
+    let estimates: Map<string, Estimate> | undefined;
+    estimateOf = (id) => {
+      estimates ??= new Map(
+        planReuse(graph.plan, { stored, viewed: graph.wanted, seconds }).decisions.map((one) => [
+          one.globalPortId,
+          one,
+        ]),
+      );
+      return estimates.get(id);
+    };
   }
-  const isUsable = (id: string) => waitedFor.has(id) || (!declined.has(id) && estimates.get(id)?.reused === true);
+  const isUsable = (id: string) => waitedFor.has(id) || (!declined.has(id) && estimateOf(id)?.reused === true);
 
   /** Takes over the hits that are read or wanted; false when there was none to take. */
   async function takeHits(work: Work): Promise<boolean> {
@@ -102,7 +111,8 @@ export function createPortSources(deps: PortSourcesDeps): PortSources {
     const { port } = graph.outputs.get(id)!;
     answers.delete(id);
     if (await ports.takeOver(port, result)) {
-      const estimate = estimates.get(id);
+      await report.port(ports.addReused(port));
+      const estimate = estimateOf(id);
       const { tupleCount, byteCount, sourceExecutionId } = result;
       decided.set(id, {
         reused: true,
@@ -113,7 +123,6 @@ export function createPortSources(deps: PortSourcesDeps): PortSources {
         byteCount,
         sourceExecutionId,
       });
-      await report.port(ports.addReused(port));
       return;
     }
     const reason = "Its stored rows are gone or damaged.";
@@ -177,7 +186,7 @@ export function createPortSources(deps: PortSourcesDeps): PortSources {
         awaited = work.awaited;
         if ((await takeHits(work)) || (await ask(work))) continue;
         letGo(work);
-        for (const id of idsOf("hit")) if (work.own.has(id) && !declined.has(id)) declined.set(id, estimates.get(id));
+        for (const id of idsOf("hit")) if (work.own.has(id) && !declined.has(id)) declined.set(id, estimateOf(id));
         cache.watch(idsOf("busy"), hear);
         return work;
       }
@@ -193,7 +202,7 @@ export function createPortSources(deps: PortSourcesDeps): PortSources {
           reuseDecision(id, known, {
             answer: answers.get(id),
             isWritten,
-            estimate: declined.get(id) ?? estimates.get(id),
+            estimate: declined.get(id) ?? estimateOf(id),
           }),
         ];
       }),

@@ -2,11 +2,11 @@
 //
 // P1  A stored port counts as there once its object was found whole and readable.
 // P2  The engine reads what was there when it was opened (`readablePaths`); what comes later is borrowed (object-store.ts).
-import { open } from "node:fs/promises";
 import type { CachedResult } from "../../contract/postern/v1/cache.js";
 import type { PortResult } from "../../contract/postern/v1/port_registry.js";
 import { globalPortId, type OutputPort, type PhysicalPlan, type PortKey } from "../../core/plan.js";
 import { portKeyFromWire, portKeyToWire, schemaToWire } from "../../rpc/plan-codec.js";
+import { isWholeObject } from "./object-check.js";
 import { type Borrowed, localPath, type ObjectStore } from "./object-store.js";
 import { portFileName, type WrittenPort } from "./result-writer.js";
 
@@ -75,7 +75,7 @@ export async function openRunPorts(
     storedOf: (id) => there.get(id),
     async takeOver({ key }, { uri, tupleCount, byteCount, computeMs }) {
       const foreign = localPath(uri);
-      if (foreign === undefined || !(await isWhole(foreign, byteCount))) return false;
+      if (foreign === undefined || !(await isWholeObject(foreign, byteCount))) return false;
       let path = foreign;
       if (sealed) {
         // Gone a moment later, or no room for a copy: it is computed again.
@@ -112,26 +112,3 @@ export async function openRunPorts(
   }
   return ports;
 }
-
-/** Readable, of its full size, and begun and ended as Parquet is: one that a crash has left empty inside is not. */
-async function isWhole(path: string, byteCount: bigint): Promise<boolean> {
-  try {
-    const file = await open(path, "r");
-    try {
-      const ends = Buffer.alloc(2 * MAGIC.length);
-      const last = Math.max(0, Number(byteCount) - MAGIC.length);
-      const [{ size }] = await Promise.all([
-        file.stat(),
-        file.read(ends, 0, MAGIC.length, 0),
-        file.read(ends, MAGIC.length, MAGIC.length, last),
-      ]);
-      return BigInt(size) === byteCount && ends.toString("latin1") === MAGIC + MAGIC;
-    } finally {
-      await file.close();
-    }
-  } catch {
-    return false; // gone or out of reach: it is computed again
-  }
-}
-
-const MAGIC = "PAR1";

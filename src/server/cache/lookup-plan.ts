@@ -4,19 +4,20 @@
 //     follows, see `lookAgain`.
 // P2  What a port may ask of the cache depends on the mode of its operator (core/cache-use.ts) and on whether results of
 //     the execution may stand for others.
+import { isDeepStrictEqual } from "node:util";
 import {
   type LookupPlanRequest,
   PortLookup_Outcome as Outcome,
   type PortLookup,
 } from "../../contract/postern/v1/cache.js";
 import { type AppError, illegalTransition, invalid, notFound, staleLease } from "../../core/app-error.js";
-import { type CacheMode, cacheModes, mayRemember, mayReuse } from "../../core/cache-use.js";
-import { LIVE_STATES } from "../../core/execution-state.js";
+import { type CacheMode, type CacheUse, cacheModes, mayRemember, mayReuse } from "../../core/cache-use.js";
 import type { PhysicalPlan } from "../../core/plan.js";
 import type { Database, Queryable } from "../database/database.js";
 import type { Hints } from "../notifications.js";
 import type { WantedPort } from "../repositories/cache-lookup.js";
 import {
+  fenceHolds,
   type LookupFor,
   type LookupPort,
   type LookupRow,
@@ -26,6 +27,7 @@ import {
 } from "../repositories/cache-reservations.js";
 import { type ExecutionRow, executionById } from "../repositories/executions.js";
 import { forgetBrokenObjects } from "./broken-objects.js";
+import type { KnownExecution } from "./known-executions.js";
 import { type PlanPort, planPorts } from "./plan-ports.js";
 import type { WaitingLine } from "./waiting-line.js";
 
@@ -45,7 +47,11 @@ export type PortWish =
   | { kind: "asked"; port: PlanPort; lookup: LookupPort; missReason: string };
 
 /** What an execution may ask of the cache for these ports of its plan; for those it writes to storage when none is named. */
-export function portWishes(plan: PhysicalPlan, row: ExecutionRow, globalPortIds: readonly string[]): PortWish[] {
+export function portWishes(
+  plan: PhysicalPlan,
+  row: Pick<ExecutionRow, "cache" | "trusted">,
+  globalPortIds: readonly string[],
+): PortWish[] {
   if (globalPortIds.length > MOST_PORTS)
     throw invalid(`${globalPortIds.length} ports are too many for one call; name at most ${MOST_PORTS}.`);
   const ports = planPorts(plan);
@@ -56,6 +62,32 @@ export function portWishes(plan: PhysicalPlan, row: ExecutionRow, globalPortIds:
   const modes = cacheModes(plan, row.cache);
   return asked.map((port) => wishFor(port, modes.get(port.operatorKey)!, row.trusted));
 }
+
+/** The wishes of one lookup, and those of them that go to the database. */
+interface Asking {
+  trusted: boolean;
+  cache: CacheUse;
+  globalPortIds: readonly string[];
+  wishes: PortWish[];
+  asked: LookupPort[];
+}
+
+/** The last of each plan: executions of one workflow version share theirs, and mostly ask the same of it. */
+const lastAsking = new WeakMap<PhysicalPlan, Asking>();
+
+function askingOf(plan: PhysicalPlan, { trusted, cache }: KnownExecution, globalPortIds: readonly string[]): Asking {
+  const last = lastAsking.get(plan);
+  if (last?.trusted === trusted && isDeepStrictEqual(last.cache, cache) && isSame(last.globalPortIds, globalPortIds))
+    return last;
+  const wishes = portWishes(plan, { trusted, cache }, globalPortIds);
+  const asked = wishes.flatMap((wish) => (wish.kind === "asked" ? [wish.lookup] : []));
+  const asking = { trusted, cache, globalPortIds, wishes, asked };
+  lastAsking.set(plan, asking);
+  return asking;
+}
+
+const isSame = (one: readonly string[], other: readonly string[]): boolean =>
+  one.length === other.length && one.every((id, i) => id === other[i]);
 
 function requirePort(port: PlanPort | undefined, id: string): PlanPort {
   if (port) return port;
@@ -81,19 +113,21 @@ function wishFor(port: PlanPort, mode: CacheMode, trusted: boolean): PortWish {
   };
 }
 
-/** Looks the ports up for an execution; one answer per port, in the order of the request or the plan. */
+/**
+ * Looks the ports up for an execution; one answer per port, in the order of the request or the plan. Undefined when the
+ * fence does not hold.
+ */
 export async function lookUpPlan(
   deps: LookupDeps,
-  row: ExecutionRow,
+  row: KnownExecution,
   by: LookupFor,
   request: LookupPlanRequest,
-): Promise<PortLookup[]> {
-  const plan = await deps.planOf(row);
-  const wishes = portWishes(plan, row, request.globalPortIds);
+): Promise<PortLookup[] | undefined> {
+  const { wishes, asked } = askingOf(await deps.planOf(row), row, request.globalPortIds);
   if (request.brokenUris.length > 0) await forgetBrokenObjects(deps, row, request.brokenUris);
-  const asked = wishes.flatMap((wish) => (wish.kind === "asked" ? [wish.lookup] : []));
+  if (asked.length === 0 && !(await fenceHolds(deps.db, by))) return undefined;
   const found = asked.length === 0 ? [] : await lookUpPorts(deps.db, by, asked);
-  if (found.length < asked.length || !LIVE_STATES.includes(row.state)) throw await fenceRefusal(deps.db, by);
+  if (found.length < asked.length) return undefined;
   const rows = await lookAgain(deps, by, asked, found);
   const gone = found.filter(({ holderGone }) => holderGone).map(({ globalPortId }) => globalPortId);
   if (gone.length > 0) {
@@ -132,13 +166,15 @@ async function lookAgain(
 }
 
 function outcomeOf({ port, lookup, missReason }: PortWish & { kind: "asked" }, row: LookupRow): PortLookup {
-  if (row.uri !== null) return hit(port.globalPortId, { ...row, uri: row.uri });
+  if (isHit(row)) return hit(port.globalPortId, row);
   if (row.reservation !== null) return { ...answer(port, Outcome.OUTCOME_RESERVED, ""), reservation: row.reservation };
   if (!lookup.reserves) return answer(port, Outcome.OUTCOME_MISS, missReason);
   return lookup.looks
     ? answer(port, Outcome.OUTCOME_BUSY, "Another execution is computing it.")
     : answer(port, Outcome.OUTCOME_MISS, missReason);
 }
+
+const isHit = (row: LookupRow): row is LookupRow & { uri: string } => row.uri !== null;
 
 const answer = ({ globalPortId }: Pick<WantedPort, "globalPortId">, outcome: Outcome, reason: string): PortLookup => ({
   globalPortId,

@@ -1,8 +1,9 @@
-// Those who wait for ports that others compute, on this replica: one loop for all of them.
+// Those who wait for ports that others compute, on this replica: two loops for all of them.
 //
-// At a hint that a key came out, and once a second for all keys, it asks with one statement how the waits of this replica
-// came out, marks reservations that count no more as lost, and gives free keys to the oldest in line. However many wait
-// for a key, that is a few statements.
+// At a hint that a key came out, and once a second for all keys, the first asks with one statement how the waits of this
+// replica came out, and tells. The second goes over the same keys behind it: takes out of the line who was told, marks
+// reservations that count no more as lost, and gives free keys to the oldest in line. However many wait for a key, that is
+// a few statements, and nobody who could be told waits for what is tidied up.
 //
 // L1  An answer is told after its object is pinned, which the same statement does.
 // L2  Who was answered leaves the line; who went away before keeps the place (repositories/cache-line.ts, Q1).
@@ -62,6 +63,8 @@ interface Deps {
   log: Logger;
 }
 
+type Place = CacheKey & { executionId: string };
+
 interface Watcher {
   waiting: Waiting;
   /** Ports still to come out, by global port id. */
@@ -75,13 +78,27 @@ export function createWaitingLine({ db, hints, log }: Deps): WaitingLine {
   const watchers = new Set<Watcher>();
   /** How many calls each execution waits in, also those that are still getting in line. */
   const watches = new Map<string, number>();
-  let changed = new Map<string, CacheKey>();
-  let everybodyDue = true;
-  const wakeUp = createWakeUp();
+  /** Those who were told and are still in line. */
+  const told: Place[] = [];
+  const telling = keyRounds({ name: "answering those who wait for the cache", log }, async (keys) => {
+    await answer(keys);
+    // First those for whom something is there; who inherits is told in the next round.
+    tidying.look(keys ? [...keys.values()] : told);
+  });
+  const tidying = keyRounds({ name: "giving on what others wait for", log }, async (keys) => {
+    const leaving = told.length;
+    if (leaving > 0) await leaveLine(db, told.slice(0, leaving)); // L2
+    told.splice(0, leaving);
+    await settle(keys && [...keys.values()]);
+    await forgetNowAndThen();
+  });
+  const { look } = telling;
 
-  function look(keys: readonly CacheKey[]): void {
-    for (const key of keys) changed.set(nameOf(key), key);
-    wakeUp.wake();
+  let leftoversAt = performance.now();
+  async function forgetNowAndThen(): Promise<void> {
+    if (performance.now() - leftoversAt < LEFTOVERS_EVERY_MS) return;
+    leftoversAt = performance.now();
+    await forgetLeftovers(db);
   }
 
   const keysOf = ({ waiting: { projectId }, open }: Watcher): CacheKey[] =>
@@ -111,14 +128,12 @@ export function createWaitingLine({ db, hints, log }: Deps): WaitingLine {
       db,
       asking.map(({ watch }) => watch),
     );
-    const left: (CacheKey & { executionId: string })[] = [];
     for (const one of answers) {
       const { watcher, watch } = asking[one.watch]!;
       const { executionId, projectId } = watcher.waiting;
       tell(watcher, watch, one);
-      left.push({ executionId, projectId, subdagHash: watch.port.subdagHash });
+      told.push({ executionId, projectId, subdagHash: watch.port.subdagHash });
     }
-    if (left.length > 0) await leaveLine(db, left); // L2
   }
 
   function tell(watcher: Watcher, { port }: Watch, answer: LineAnswer): void {
@@ -169,30 +184,38 @@ export function createWaitingLine({ db, hints, log }: Deps): WaitingLine {
       }
     },
     holdersGone: look,
-    run(signal) {
-      let everybodyAt = Number.NEGATIVE_INFINITY;
-      let leftoversAt = performance.now();
-      return keepRunning(
-        { name: "answering those who wait for the cache", log, signal, maxMs: BACKSTOP_MS },
-        async () => {
-          if (!everybodyDue) await wakeUp.wait(Math.max(1, BACKSTOP_MS - (performance.now() - everybodyAt)), signal);
-          const keys = changed;
-          changed = new Map();
-          const everybody = everybodyDue || performance.now() - everybodyAt >= BACKSTOP_MS;
-          if (!everybody && keys.size === 0) return;
-          everybodyDue = true; // until this look has gone well
-          if (everybody) everybodyAt = performance.now();
-          // First those for whom something is there; who inherits is told in the next round.
-          await answer(everybody ? undefined : keys);
-          await settle(everybody ? undefined : [...keys.values()]);
-          if (performance.now() - leftoversAt >= LEFTOVERS_EVERY_MS) {
-            leftoversAt = performance.now();
-            await forgetLeftovers(db);
-          }
-          everybodyDue = false;
-        },
-      );
+    async run(signal) {
+      await Promise.all([telling.run(signal), tidying.run(signal)]);
     },
+  };
+}
+
+/** Does its work for keys that were named since, and for all of them (undefined) once in BACKSTOP_MS and after a failure. */
+function keyRounds(
+  { name, log }: { name: string; log: Logger },
+  work: (keys: ReadonlyMap<string, CacheKey> | undefined) => Promise<void>,
+) {
+  let named = new Map<string, CacheKey>();
+  let allDue = true;
+  let allAt = Number.NEGATIVE_INFINITY;
+  const wakeUp = createWakeUp();
+  return {
+    look(keys: readonly CacheKey[]): void {
+      for (const key of keys) named.set(nameOf(key), key);
+      wakeUp.wake();
+    },
+    run: (signal: AbortSignal) =>
+      keepRunning({ name, log, signal, maxMs: BACKSTOP_MS }, async () => {
+        if (!allDue) await wakeUp.wait(Math.max(1, BACKSTOP_MS - (performance.now() - allAt)), signal);
+        const keys = named;
+        named = new Map();
+        const all = allDue || performance.now() - allAt >= BACKSTOP_MS;
+        if (!all && keys.size === 0) return;
+        allDue = true; // until this round has gone well
+        if (all) allAt = performance.now();
+        await work(all ? undefined : keys);
+        allDue = false;
+      }),
   };
 }
 

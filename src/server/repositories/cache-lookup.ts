@@ -73,31 +73,10 @@ export const WANTED = `unnest(cast(:globalPortIds as text[]), cast(:subdagHashes
                 with ordinality as w (global_port_id, subdag_hash, fingerprint_json, place)`;
 
 export const wantedParams = (ports: readonly WantedPort[]) => ({
-  globalPortIds: textArray(ports.map((port) => bytesOf(port).id)),
-  subdagHashes: textArray(ports.map((port) => bytesOf(port).hash)),
-  fingerprints: textArray(ports.map((port) => bytesOf(port).json)),
+  globalPortIds: textArray(ports.map((port) => Buffer.from(port.globalPortId))),
+  subdagHashes: textArray(ports.map((port) => Buffer.from(port.subdagHash))),
+  fingerprints: textArray(ports.map((port) => Buffer.from(port.fingerprintJson))),
 });
-
-interface PortBytes {
-  id: Buffer;
-  hash: Buffer;
-  json: Buffer;
-}
-
-/** Ports of a plan are asked for again and again: each is encoded once. */
-const encoded = new WeakMap<WantedPort, PortBytes>();
-
-function bytesOf(port: WantedPort): PortBytes {
-  const known = encoded.get(port);
-  if (known) return known;
-  const bytes = {
-    id: Buffer.from(port.globalPortId),
-    hash: Buffer.from(port.subdagHash),
-    json: Buffer.from(port.fingerprintJson),
-  };
-  encoded.set(port, bytes);
-  return bytes;
-}
 
 const OF_PARAMETERS: Whose = {
   project: ":projectId",

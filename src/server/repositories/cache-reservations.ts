@@ -9,6 +9,7 @@
 //     `expires_at` counts.
 // R4  What is written here for an execution that has meanwhile ended, or under an epoch that has meanwhile passed, counts
 //     for nothing: so these statements check the fence and need no lock on the execution, which is written all the time.
+import { booleanArray } from "../database/binary-array.js";
 import { prepared, type Queryable } from "../database/database.js";
 import {
   bestEntry,
@@ -69,12 +70,25 @@ const fencedBy = (lock: string): string => `fenced as materialized (
 /** The execution, if the fence holds; takes `fenceParams`. */
 export const FENCED = fencedBy("");
 
+const HOLDS = prepared(`with ${FENCED} select 1 as holds from fenced`);
+
+/** Whether the execution is live under this fence. */
+export async function fenceHolds(db: Queryable, by: LookupFor): Promise<boolean> {
+  return (await db.query(HOLDS, fenceParams(by))).length > 0;
+}
+
 /** The same, locked: whoever changes several reservations of an execution does it alone. */
 const FENCED_AND_LOCKED = fencedBy(" for no key update of e");
 
 export const fenceParams = ({ executionId, attempt, epoch }: LookupFor) => ({ executionId, attempt, epoch });
 
-const OF_FENCED = { project: "f.project_id", workflow: "f.workflow_id", shared: "f.shared", subject: "f.created_by" };
+/** Each is worked out once for the statement, so that the planner has constants to look for in an index of two columns. */
+const OF_FENCED = {
+  project: "(select project_id from fenced)",
+  workflow: "(select workflow_id from fenced)",
+  shared: "(select shared from fenced)",
+  subject: "(select created_by from fenced)",
+};
 const BEST_ENTRY = bestEntry(OF_FENCED);
 
 /** The end of an insert into cache_pin `p`: objects that are pinned already are left as they are. Both are done by hash. */
@@ -84,22 +98,25 @@ export const PIN_MORE = `on conflict (execution_id) do update
 
 /**
  * Every step goes over the ports once and finds its rows by an index or a hash: joined to each other by hash, parts of a
- * `with` of unknown size may well be compared each with each. What was reserved comes back in rows of its own.
+ * `with` of unknown size may well be compared each with each. What is found goes out while the rest is still looked for,
+ * in no order; what was reserved comes back in rows of its own. When nothing is missing and all is pinned already,
+ * nothing is written: a commit would wait for the disk.
  */
 const LOOK_UP = prepared(`
      with ${FENCED}, hit as materialized (
-       select distinct on (w.place) w.place, w.subdag_hash, w.global_port_id, w.looks, w.reserves, c.result_uri as uri,
-              c.tuple_count, c.byte_count, c.compute_ms, c.source_execution_id
-         from fenced f cross join unnest(cast(:globalPortIds as text[]), cast(:subdagHashes as text[]),
-                                         cast(:fingerprints as text[]), cast(:looks as boolean[]),
-                                         cast(:reserves as boolean[]))
+       select distinct on (w.place) cast(w.place as integer) as place, w.looks, w.reserves,
+              case when c.result_uri is null then w.subdag_hash end as subdag_hash,
+              case when c.result_uri is null then w.global_port_id end as global_port_id,
+              c.result_uri as uri, c.tuple_count, c.byte_count, c.compute_ms, c.source_execution_id
+         from unnest(cast(:globalPortIds as text[]), cast(:subdagHashes as text[]), cast(:fingerprints as text[]),
+                     cast(:looks as boolean[]), cast(:reserves as boolean[]))
                 with ordinality as w (global_port_id, subdag_hash, fingerprint_json, looks, reserves, place)
          left join cache_entry c on w.looks and ${standsFor(OF_FENCED)}
+        where exists (select from fenced)
         order by w.place, ${bestFirst(OF_FENCED)}), asked as materialized (
-       select hit.*, cast(null as bigint) as own, false as holder_gone from hit where uri is not null
-       union all
-       select hit.*, case when r.execution_id = f.id and r.epoch = f.epoch then r.fencing end,
-              r.fencing is not null and not coalesce(${COUNTS}, false)
+       select hit.place, hit.looks, hit.reserves, hit.subdag_hash, hit.global_port_id,
+              case when r.execution_id = f.id and r.epoch = f.epoch then r.fencing end as own,
+              r.fencing is not null and not coalesce(${COUNTS}, false) as holder_gone
          from hit cross join fenced f
          left join lateral (
            select * from cache_reservation held
@@ -108,7 +125,7 @@ const LOOK_UP = prepared(`
          left join execution e on e.id = r.execution_id
         where hit.uri is null), missing as materialized (
        select subdag_hash, min(global_port_id) as global_port_id, bool_or(looks) as waits from asked
-        where reserves and uri is null and own is null group by subdag_hash), reserved as (
+        where reserves and own is null group by subdag_hash), reserved as (
        insert into cache_reservation (project_id, namespace, subdag_hash, global_port_id, execution_id, epoch, expires_at)
        select f.project_id, f.namespace, m.subdag_hash, m.global_port_id, f.id, f.epoch,
               case when f.lease_expires_at is null then now() + interval '1 minute' else now() end
@@ -122,12 +139,17 @@ const LOOK_UP = prepared(`
        on conflict (project_id, namespace, subdag_hash, execution_id) do update set epoch = excluded.epoch
          where w.epoch < excluded.epoch), pinned as (
        insert into cache_pin as p (execution_id, uris)
-       select f.id, array_agg(asked.uri) from asked, fenced f
-        where asked.uri is not null and (select count(*) from reserved) >= 0 group by f.id ${PIN_MORE})
-     select cast(place as integer) as place, uri, tuple_count, byte_count, compute_ms, source_execution_id, own as reservation, holder_gone,
-            null as new_hash from asked
-      union all select null, null, null, null, null, null, fencing, false, subdag_hash from reserved
-      order by place`);
+       select f.id, found.uris from fenced f, (select array_agg(uri) as uris from hit where uri is not null) found
+        where found.uris is not null and (select count(*) from reserved) >= 0
+          and not exists (
+            select from cache_pin old
+             where old.execution_id = f.id
+               and (old.uris = found.uris
+                 or not exists (select unnest(found.uris) except select unnest(old.uris)))) ${PIN_MORE})
+     select place, uri, tuple_count, byte_count, compute_ms, source_execution_id, cast(null as bigint) as reservation,
+            false as holder_gone, null as new_hash from hit where uri is not null
+      union all select place, null, null, null, null, null, own, holder_gone, null from asked
+      union all select null, null, null, null, null, null, fencing, false, subdag_hash from reserved`);
 
 interface AskedRow extends Omit<LookupRow, "globalPortId" | "isNew"> {
   /** Counted from 1; null in rows that tell what was reserved. */
@@ -140,18 +162,29 @@ interface AskedRow extends Omit<LookupRow, "globalPortId" | "isNew"> {
  * statement. One row per port, in their order; none at all when the fence does not hold.
  */
 export async function lookUpPorts(db: Queryable, by: LookupFor, ports: readonly LookupPort[]): Promise<LookupRow[]> {
-  const rows = await db.query<AskedRow>(LOOK_UP, {
-    ...fenceParams(by),
-    ...wantedParams(ports.map(({ wanted }) => wanted)),
-    looks: ports.map(({ looks }) => looks),
-    reserves: ports.map(({ reserves }) => reserves),
-  });
+  const rows = await db.query<AskedRow>(LOOK_UP, { ...fenceParams(by), ...lookupParams(ports) });
   const fresh = new Map<string, bigint | null>();
   for (const { newHash, reservation } of rows) if (newHash !== null) fresh.set(newHash, reservation);
-  const found: LookupRow[] = [];
-  for (const row of rows) if (row.place !== null) found.push(lookupRow(row, ports[row.place - 1]!, fresh));
+  if (rows.length === 0) return [];
+  const found = new Array<LookupRow>(ports.length);
+  for (const row of rows) if (row.place !== null) found[row.place - 1] = lookupRow(row, ports[row.place - 1]!, fresh);
   return found;
 }
+
+/** Who asks for the ports of a plan asks with the same list (cache/lookup-plan.ts): it is encoded once. */
+const encoded = new WeakMap<readonly LookupPort[], ReturnType<typeof encodedPorts>>();
+
+function lookupParams(ports: readonly LookupPort[]): ReturnType<typeof encodedPorts> {
+  const known = encoded.get(ports) ?? encodedPorts(ports);
+  encoded.set(ports, known);
+  return known;
+}
+
+const encodedPorts = (ports: readonly LookupPort[]) => ({
+  ...wantedParams(ports.map(({ wanted }) => wanted)),
+  looks: booleanArray(ports.map(({ looks }) => looks)),
+  reserves: booleanArray(ports.map(({ reserves }) => reserves)),
+});
 
 /** Fields are named one by one: a spread of a thousand rows takes a tenth of the whole call. */
 function lookupRow(row: AskedRow, { wanted, reserves }: LookupPort, fresh: Map<string, bigint | null>): LookupRow {

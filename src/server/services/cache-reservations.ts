@@ -6,6 +6,7 @@ import type { ServiceMethods } from "../../rpc/handlers.js";
 import type { CallContext, Caller } from "../access/caller.js";
 import { requireWordOfPool, writableExecution } from "../access/execution-access.js";
 import { commitPorts } from "../cache/commit-ports.js";
+import { knowExecution, knownExecution } from "../cache/known-executions.js";
 import { fenceRefusal, hit, type LookupDeps, lookUpPlan, missed, portWishes, reserved } from "../cache/lookup-plan.js";
 import type { WaitingLine } from "../cache/waiting-line.js";
 import { extendReservations, type LookupFor, releaseReservations } from "../repositories/cache-reservations.js";
@@ -29,8 +30,18 @@ export function cacheReservationMethods(
   const { db } = deps;
   return {
     async lookupPlan(request, { caller }) {
+      const known = knownExecution(db, caller, request.executionId);
+      // Objects are forgotten only at the word of whom the row says that it holds the execution.
+      if (known && request.brokenUris.length === 0) {
+        const ports = await lookUpPlan(deps, known, speakerFor(caller, known), request);
+        if (ports) return { ports };
+      }
       const row = await writableExecution(db, caller, request.executionId);
-      return { ports: await lookUpPlan(deps, row, speakerFor(caller, row), request) };
+      knowExecution(db, caller, row);
+      const by = speakerFor(caller, row);
+      const ports = await lookUpPlan(deps, row, by, request);
+      if (!ports) throw await fenceRefusal(db, by);
+      return { ports };
     },
 
     async *watchKeys(request, { caller, signal, authenticateAgain }) {
@@ -89,7 +100,7 @@ export function cacheReservationMethods(
   };
 }
 
-const speakerFor = (caller: Caller, row: ExecutionRow): LookupFor =>
+const speakerFor = (caller: Caller, row: Pick<ExecutionRow, "id">): LookupFor =>
   caller.kind === "execution"
     ? { executionId: row.id, attempt: caller.attempt, epoch: caller.epoch }
     : { executionId: row.id, attempt: null, epoch: null };
