@@ -161,14 +161,17 @@ function work(
           version: 1,
           contentHash: `content ${i}`,
           uri: "",
-          format: { kind: "parquet", delimiter: "", header: undefined },
+          format: { kind: "parquet", delimiter: "", header: undefined, encoding: "" },
           rowCount: 1n,
           byteCount: 1n,
           fileSchema,
+          offset: 0n,
+          limit: undefined,
+          malformedRows: "fail",
         },
       },
     };
-  const query: Implementation = { kind: "query", sql: "" };
+  const query: Implementation = { kind: "query", sql: "", furtherSql: [] };
   if (inputs === 2)
     return {
       type: "join",
@@ -184,6 +187,7 @@ function work(
         outputColumns: [{ name: "column_1", type: "long" }],
         retainInputColumns: true,
         environment: {},
+        call: "tuple",
       },
       implementation: {
         kind: "user-function",
@@ -193,6 +197,7 @@ function work(
           entryPoint: "processTuple",
           retainInputColumns: true,
           environment: {},
+          call: "tuple",
         },
       },
     };

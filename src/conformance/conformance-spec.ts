@@ -36,7 +36,7 @@ function linesPlan(lines: number): PhysicalPlan {
     displayName: "numbers",
     inputs: [],
     outputs: [output("numbers", false)],
-    implementation: { kind: "query", sql: `select range as n from range(1, ${lines + 1})` },
+    implementation: { kind: "query", sql: `select range as n from range(1, ${lines + 1})`, furtherSql: [] },
   };
   const print: PhysicalOperator = {
     operatorId: "print",
@@ -62,6 +62,7 @@ function linesPlan(lines: number): PhysicalPlan {
         entryPoint: "processTuple",
         retainInputColumns: false,
         environment: {},
+        call: "tuple",
       },
     },
   };

@@ -12,6 +12,7 @@ import {
   type Compilation,
   type DatasetScan,
   type Implementation,
+  type LogicalLink,
   type LogicalPlan,
   type PhysicalOperator,
   type PhysicalPlan,
@@ -56,10 +57,11 @@ const shortSearch: ScheduleCompiled = (plan, viewed) =>
     deadlineMs: SCHEDULE_WITHIN_MS,
   }).plan;
 
-/** What compiling has found out about one operator's output. */
+/** What compiling has found out about one operator. */
 interface Bound {
   implementation: Implementation;
-  schema: Schema;
+  /** Of each output port. */
+  schemas: Schema[];
   ordering: Ordering | undefined;
   nondeterminism: string | undefined;
 }
@@ -73,7 +75,7 @@ export async function compile(plan: LogicalPlan, deps: CompileDeps): Promise<Com
   for (const operator of drawing) {
     deps.signal?.throwIfAborted();
     if (findings.isBroken(operator.id)) continue;
-    const inputs = operator.feeds.map((link) => (link ? bound.get(link.from) : undefined));
+    const inputs = operator.feeds.map((link) => (link ? inputOf(link, bound) : undefined));
     if (!inputs.every((input) => input !== undefined)) continue;
     const result = await bindOperator(operator, inputs, datasets, deps, findings);
     if (result !== undefined && !findings.isBroken(operator.id)) bound.set(operator.id, result);
@@ -84,9 +86,20 @@ export async function compile(plan: LogicalPlan, deps: CompileDeps): Promise<Com
   return { ok: true, plan: physical, planDigest: deps.planDigest(physical), diagnostics: findings.list() };
 }
 
+/** What arrives at an input port. */
+interface Input {
+  schema: Schema;
+  ordering: Ordering | undefined;
+}
+
+function inputOf({ from, fromPort }: LogicalLink, bound: ReadonlyMap<string, Bound>): Input | undefined {
+  const source = bound.get(from);
+  return source && { schema: source.schemas[fromPort]!, ordering: source.ordering };
+}
+
 async function bindOperator(
   { id, instance }: DrawnOperator,
-  inputs: readonly Bound[],
+  inputs: readonly Input[],
   datasets: ReadonlyMap<string, DatasetScan | undefined>,
   deps: CompileDeps,
   findings: PlanFindings,
@@ -111,30 +124,42 @@ async function bindOperator(
         ),
       );
       const schema = columns.flatMap((name) => findColumn(scan.fileSchema, name) ?? []);
-      return { ...common, implementation: { kind: "scan", scan }, schema };
+      const implementation: Implementation = { kind: "scan", scan: { ...scan, ...body.rows } };
+      return { ...common, implementation, schemas: [schema] };
     }
     case "user-function": {
       const { userFunction } = body;
       return {
         ...common,
         implementation: { kind: "user-function", userFunction },
-        schema: body.outputSchema(schemas[0]!),
+        schemas: body.outputSchemas(schemas),
       };
     }
     case "query": {
-      const { expressions } = instance;
       if (chance !== undefined) findings.warning(id, { property: "", message: chance });
-      const request = { inputs: schemas, expressions, sql: body.sql(schemas, orderings) };
-      const result = await deps.bindSchemas(request, deps.signal);
-      if (!result.ok) {
-        findings.operator(id, ...result.findings);
-        return undefined;
+      const results = [];
+      const selects = [body.sql(schemas, orderings)].flat();
+      for (const sql of selects) {
+        // What an author wrote is checked once, with the first port.
+        const { expressions, statements } = results.length === 0 ? instance : { expressions: [], statements: [] };
+        const result = await deps.bindSchemas({ inputs: schemas, expressions, statements, sql }, deps.signal);
+        if (!result.ok) {
+          findings.operator(id, ...result.findings);
+          return undefined;
+        }
+        if (result.nondeterminism !== undefined && selects.length > 1) {
+          const message = `${result.nondeterminism} Outputs are computed one by one, so a row could leave by several of them or by none; compute the value in a derive before this operator.`;
+          findings.operator(id, { property: instance.expressions[0]?.path ?? "", message });
+          return undefined;
+        }
+        results.push(result);
       }
+      const [first, ...further] = results;
       return {
         ...common,
-        implementation: { kind: "query", sql: result.sql },
-        schema: result.schema,
-        nondeterminism: chance ?? result.nondeterminism,
+        implementation: { kind: "query", sql: first!.sql, furtherSql: further.map(({ sql }) => sql) },
+        schemas: results.map(({ schema }) => schema),
+        nondeterminism: chance ?? results.find(({ nondeterminism }) => nondeterminism !== undefined)?.nondeterminism,
       };
     }
   }
@@ -204,7 +229,7 @@ function physicalOperator(
   { id, type, displayName, properties, instance, feeds }: DrawnOperator,
   bound: ReadonlyMap<string, Bound>,
 ): PhysicalOperator {
-  const { implementation, schema, nondeterminism } = bound.get(id)!;
+  const { implementation, schemas, nondeterminism } = bound.get(id)!;
   return {
     operatorId: id,
     layer: "main",
@@ -212,7 +237,7 @@ function physicalOperator(
     properties,
     displayName: displayName || id,
     inputs: feeds.map((link, port) => {
-      const input = bound.get(link!.from)!.schema;
+      const input = inputOf(link!, bound)!.schema;
       return {
         key: portKey(id, port, true),
         schema: input,
@@ -221,18 +246,16 @@ function physicalOperator(
         partition: instance.partition(port, input),
       };
     }),
-    outputs: [
-      {
-        key: portKey(id, 0, false),
-        schema,
-        blocking: instance.blocking,
-        mode: instance.mode,
-        materialized: false,
-        viewed: false,
-        subdagHash: "",
-        uncacheableReason: nondeterminism ?? "",
-      },
-    ],
+    outputs: schemas.map((schema, port) => ({
+      key: portKey(id, port, false),
+      schema,
+      blocking: instance.blocking,
+      mode: instance.mode,
+      materialized: false,
+      viewed: false,
+      subdagHash: "",
+      uncacheableReason: nondeterminism ?? "",
+    })),
     implementation,
   };
 }

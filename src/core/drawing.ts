@@ -78,8 +78,8 @@ function readOperator(
     const types = [...OPERATOR_TYPES.keys()];
     const message =
       type === ""
-        ? `The operator has no type; the types are ${listNames(types)}.`
-        : `There is no operator type ${JSON.stringify(type.slice(0, 140))}${didYouMean(type, types)} The types are ${listNames(types)}.`;
+        ? `The operator has no type; the types are ${types.join(", ")}.`
+        : `There is no operator type ${JSON.stringify(type.slice(0, 140))}${didYouMean(type, types)} The types are ${types.join(", ")}.`;
     findings.operator(id, { property: "type", message });
     return undefined;
   }
@@ -108,7 +108,7 @@ function soundLinks(
       );
     if (unknown.length > 0) return false;
     const [source, target] = [read.get(from), read.get(to)];
-    const outputs = OPERATOR_TYPES.get(operators.get(from)!.type)?.outputs ?? 1;
+    const outputs = source?.instance.outputs ?? 1;
     if (source && (fromPort < 0 || fromPort >= outputs)) {
       const message = `${JSON.stringify(from)}, which it is linked to, has no output port ${fromPort}; it has ${portRange(outputs)}.`;
       findings.operator(to, { property: "", message });

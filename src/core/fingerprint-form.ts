@@ -13,7 +13,7 @@ import {
   type Schema,
 } from "./plan.js";
 
-export const FINGERPRINT_VERSION = 2;
+export const FINGERPRINT_VERSION = 3;
 
 /** Names a port within its operator, on its side: "0", or "internal-0" for one between layers. */
 export const portLabel = ({ portId, internal }: PortKey): string => (internal ? `internal-${portId}` : String(portId));
@@ -89,7 +89,7 @@ function contentTexts({ implementation, properties }: PhysicalOperator): [string
 }
 
 const SCAN_RESTATES = new Set(["dataset", "columns"]);
-const FUNCTION_RESTATES = new Set(["code", "environment", "retainInputColumns"]);
+const FUNCTION_RESTATES = new Set(["code", "environment", "retainInputColumns", "call"]);
 
 const without = (properties: Record<string, Json>, names: ReadonlySet<string>): Record<string, Json> =>
   Object.fromEntries(Object.entries(properties).filter(([name]) => !names.has(name)));

@@ -153,11 +153,16 @@ export interface FileFormat {
   delimiter: string;
   /** CSV only; undefined: find out. */
   header: boolean | undefined;
+  /** CSV only; empty: UTF-8. */
+  encoding: Encoding;
 }
+export const ENCODINGS = ["utf-8", "utf-16", "latin-1"] as const;
+export type Encoding = "" | (typeof ENCODINGS)[number];
 
 export type Implementation =
   | { kind: "scan"; scan: DatasetScan }
-  | { kind: "query"; sql: string }
+  /** A SELECT for output port 0, and one for each further port. */
+  | { kind: "query"; sql: string; furtherSql: string[] }
   | { kind: "user-function"; userFunction: UserFunction };
 
 export interface DatasetScan {
@@ -170,7 +175,14 @@ export interface DatasetScan {
   rowCount: bigint;
   byteCount: bigint;
   fileSchema: Schema;
+  /** Rows of the file passed over first. */
+  offset: bigint;
+  /** Rows read at most; undefined: all. */
+  limit: bigint | undefined;
+  malformedRows: MalformedRows;
 }
+export const MALFORMED_ROWS = ["fail", "skip"] as const;
+export type MalformedRows = (typeof MALFORMED_ROWS)[number];
 
 export type Language = "python" | "javascript";
 
@@ -180,7 +192,11 @@ export interface UserFunction {
   entryPoint: string;
   retainInputColumns: boolean;
   environment: Record<string, string>;
+  call: FunctionCall;
 }
+/** Once per row, per batch of rows, per input port with all its rows; or once, to make rows. */
+export const FUNCTION_CALLS = ["tuple", "batch", "table", "source"] as const;
+export type FunctionCall = (typeof FUNCTION_CALLS)[number];
 
 /** What a compilation gives: a plan, or the errors that prevent one; warnings either way. */
 export type Compilation =

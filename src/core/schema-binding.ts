@@ -1,13 +1,15 @@
 // What the compiler asks of a database that knows SQL, without running anything.
-import type { Finding, NamedExpression } from "./operators/operator.js";
+import type { Finding, NamedExpression, NamedStatement } from "./operators/operator.js";
 import type { Schema } from "./plan.js";
 
 /** One relational operator over inputs whose columns are known. */
 export interface BindRequest {
   /** Input n is the table `input<n>`. */
   inputs: readonly Schema[];
-  /** Checked one by one before the whole, so that a finding names its property. They see `input0`. */
+  /** Checked one by one before the whole, so that a finding names its property. */
   expressions: readonly NamedExpression[];
+  /** Whole SELECTs of authors, checked alike: they read nothing but the inputs. */
+  statements: readonly NamedStatement[];
   /** One SELECT that contains the expressions. */
   sql: string;
 }

@@ -44,6 +44,16 @@ const fileFormatKinds = enumCodec<core.FileFormat["kind"], wire.FileFormat_Kind>
   json: wire.FileFormat_Kind.KIND_JSON,
   parquet: wire.FileFormat_Kind.KIND_PARQUET,
 });
+const functionCalls = enumCodec<core.FunctionCall, wire.UserFunction_Call>("way to call a user function", {
+  tuple: wire.UserFunction_Call.CALL_TUPLE,
+  batch: wire.UserFunction_Call.CALL_BATCH,
+  table: wire.UserFunction_Call.CALL_TABLE,
+  source: wire.UserFunction_Call.CALL_SOURCE,
+});
+const malformedRows = enumCodec<core.MalformedRows, wire.MalformedRows>("rule for malformed rows", {
+  fail: wire.MalformedRows.MALFORMED_ROWS_FAIL,
+  skip: wire.MalformedRows.MALFORMED_ROWS_SKIP,
+});
 const severities = enumCodec<Diagnostic["severity"], wire.Diagnostic_Severity>("severity", {
   error: wire.Diagnostic_Severity.SEVERITY_ERROR,
   warning: wire.Diagnostic_Severity.SEVERITY_WARNING,
@@ -78,15 +88,24 @@ export const diagnosticFromWire = ({ severity, operatorId, property, message }: 
   message,
 });
 
-export const fileFormatToWire = ({ kind, delimiter, header }: core.FileFormat): wire.FileFormat => ({
+export const fileFormatToWire = ({ kind, delimiter, header, encoding }: core.FileFormat): wire.FileFormat => ({
   kind: fileFormatKinds.toWire(kind),
   delimiter,
   header,
+  encoding,
 });
 export const fileFormatFromWire = (format: wire.FileFormat | undefined): core.FileFormat => {
-  const { kind, delimiter, header } = present(format, "a file format");
-  return { kind: fileFormatKinds.fromWire(kind), delimiter, header };
+  const { kind, delimiter, header, encoding } = present(format, "a file format");
+  return { kind: fileFormatKinds.fromWire(kind), delimiter, header, encoding: encodingOf(encoding) };
 };
+
+/** An encoding by name; empty stands for UTF-8. */
+export function encodingOf(name: string): core.Encoding {
+  if (name === "" || (core.ENCODINGS as readonly string[]).includes(name)) return name as core.Encoding;
+  throw invalid(
+    `There is no encoding ${JSON.stringify(name.slice(0, 40))}; it must be one of ${core.ENCODINGS.join(", ")}.`,
+  );
+}
 
 export const logicalPlanToWire = ({ operators, links }: core.LogicalPlan): wire.LogicalPlan => ({
   operators: operators.map((o) => ({ ...o })),
@@ -247,11 +266,15 @@ function implementationToWire(i: core.Implementation): wire.PhysicalOperator["im
     case "scan":
       return { $case: "scan", value: datasetScanToWire(i.scan) };
     case "query":
-      return { $case: "query", value: { sql: i.sql } };
+      return { $case: "query", value: { sql: i.sql, furtherSql: [...i.furtherSql] } };
     case "user-function":
       return {
         $case: "userFunction",
-        value: { ...i.userFunction, language: languages.toWire(i.userFunction.language) },
+        value: {
+          ...i.userFunction,
+          language: languages.toWire(i.userFunction.language),
+          call: functionCalls.toWire(i.userFunction.call),
+        },
       };
   }
 }
@@ -261,12 +284,19 @@ function implementationFromWire({ operatorId, implementation }: wire.PhysicalOpe
     case "scan":
       return { kind: "scan", scan: datasetScanFromWire(implementation.value) };
     case "query":
-      return { kind: "query", sql: implementation.value.sql };
+      return { kind: "query", sql: implementation.value.sql, furtherSql: [...implementation.value.furtherSql] };
     case "userFunction": {
-      const { language, code, entryPoint, retainInputColumns, environment } = implementation.value;
+      const { language, code, entryPoint, retainInputColumns, environment, call } = implementation.value;
       return {
         kind: "user-function",
-        userFunction: { language: languages.fromWire(language), code, entryPoint, retainInputColumns, environment },
+        userFunction: {
+          language: languages.fromWire(language),
+          code,
+          entryPoint,
+          retainInputColumns,
+          environment,
+          call: call === wire.UserFunction_Call.CALL_UNSPECIFIED ? "tuple" : functionCalls.fromWire(call),
+        },
       };
     }
     case undefined:
@@ -280,6 +310,7 @@ export const datasetScanToWire = (scan: core.DatasetScan): wire.DatasetScan => (
   ...scan,
   format: fileFormatToWire(scan.format),
   fileSchema: schemaToWire(scan.fileSchema),
+  malformedRows: malformedRows.toWire(scan.malformedRows),
 });
 export const datasetScanFromWire = (scan: wire.DatasetScan): core.DatasetScan => ({
   datasetId: scan.datasetId,
@@ -291,4 +322,10 @@ export const datasetScanFromWire = (scan: wire.DatasetScan): core.DatasetScan =>
   rowCount: scan.rowCount,
   byteCount: scan.byteCount,
   fileSchema: schemaFromWire(scan.fileSchema),
+  offset: scan.offset,
+  limit: scan.limit,
+  malformedRows:
+    scan.malformedRows === wire.MalformedRows.MALFORMED_ROWS_UNSPECIFIED
+      ? "fail"
+      : malformedRows.fromWire(scan.malformedRows),
 });

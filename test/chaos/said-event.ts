@@ -39,6 +39,7 @@ export function eventToSay(spec: ExecutionSpec, executorId: string, n: number, r
         busyMs: BigInt(n),
         progress: undefined,
         peakMemoryBytes: 0n,
+        malformedRows: 0n,
       },
     };
   }

@@ -71,7 +71,7 @@ function redrawn(plan: PhysicalPlan): PhysicalPlan {
           implementation.kind === "scan"
             ? { kind: "scan", scan: { ...implementation.scan, ...moved } }
             : implementation.kind === "query"
-              ? { kind: "query", sql: "SELECT 42" }
+              ? { kind: "query", sql: "SELECT 42", furtherSql: [] }
               : {
                   kind: "user-function",
                   userFunction: turned(implementation.userFunction as unknown as Json) as never,

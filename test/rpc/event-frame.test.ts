@@ -41,6 +41,7 @@ const kind: fc.Arbitrary<NonNullable<ExecutionEvent["kind"]>> = fc.oneof(
       busyMs: int64,
       progress: fc.option(fc.constantFrom(0, 0.5, 1), { nil: undefined }),
       peakMemoryBytes: int64,
+      malformedRows: fc.bigInt({ min: 0n, max: 2n ** 62n }),
     }),
   }),
 );

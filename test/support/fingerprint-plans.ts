@@ -4,8 +4,11 @@ import fc from "fast-check";
 import { memberPath } from "../../src/core/json-differences.js";
 import {
   ATTRIBUTE_TYPES,
+  ENCODINGS,
+  FUNCTION_CALLS,
   type Implementation,
   type Json,
+  MALFORMED_ROWS,
   type PhysicalOperator,
   type PhysicalPlan,
   type PortKey,
@@ -30,14 +33,18 @@ const scan: fc.Arbitrary<Implementation> = fc.record({
       kind: fc.constantFrom("csv" as const, "json" as const, "parquet" as const),
       delimiter: text,
       header: fc.option(fc.boolean(), { nil: undefined }),
+      encoding: fc.constantFrom("" as const, ...ENCODINGS),
     }),
     rowCount: fc.constant(1n),
     byteCount: fc.constant(1n),
     fileSchema: schema,
+    offset: fc.bigInt({ min: 0n, max: 2n ** 62n }),
+    limit: fc.option(fc.bigInt({ min: 0n, max: 2n ** 62n }), { nil: undefined }),
+    malformedRows: fc.constantFrom(...MALFORMED_ROWS),
   }),
 });
 const inner: fc.Arbitrary<Implementation> = fc.oneof(
-  fc.record({ kind: fc.constant("query" as const), sql: text }),
+  fc.record({ kind: fc.constant("query" as const), sql: text, furtherSql: fc.array(text, { maxLength: 2 }) }),
   fc.record({
     kind: fc.constant("user-function" as const),
     userFunction: fc.record({
@@ -46,6 +53,7 @@ const inner: fc.Arbitrary<Implementation> = fc.oneof(
       entryPoint: text,
       retainInputColumns: fc.boolean(),
       environment: fc.dictionary(text, text, { maxKeys: 3, noNullPrototype: true }),
+      call: fc.constantFrom(...FUNCTION_CALLS),
     }),
   }),
 );

@@ -30,13 +30,15 @@ const port = (operatorId: string, portId: number, input: boolean): PortKey => ({
   internal: false,
   input,
 });
-export const outputKey = (operatorId: string): PortKey => port(operatorId, 0, false);
+export const outputKey = (operatorId: string, portId = 0): PortKey => port(operatorId, portId, false);
 
 export interface OperatorDraft {
   id: string;
   type: string;
   inputs: Schema[];
   output: Schema;
+  /** Of the output ports from 1 on. */
+  furtherOutputs?: Schema[];
   implementation: Implementation;
   /** Write its rows. */
   materialized?: boolean;
@@ -56,10 +58,13 @@ export const scan = (id: string, output: Schema, dataset: Partial<DatasetScan> &
       datasetName: id,
       version: 1,
       contentHash: "",
-      format: { kind: "csv", delimiter: ",", header: true },
+      format: { kind: "csv", delimiter: ",", header: true, encoding: "" },
       rowCount: 0n,
       byteCount: 0n,
       fileSchema: output,
+      offset: 0n,
+      limit: undefined,
+      malformedRows: "fail",
       ...dataset,
     },
   },
@@ -70,7 +75,7 @@ export const query = (id: string, type: string, inputs: Schema[], sql: string, o
   type,
   inputs,
   output,
-  implementation: { kind: "query", sql },
+  implementation: { kind: "query", sql, furtherSql: [] },
 });
 
 export const userFunction = (
@@ -93,21 +98,24 @@ export const userFunction = (
       entryPoint: language === "python" ? "process_tuple" : "processTuple",
       retainInputColumns,
       environment: {},
+      call: "tuple",
     },
   },
 });
 
 const operatorOf = (draft: OperatorDraft): PhysicalOperator => {
-  const output: OutputPort = {
-    key: outputKey(draft.id),
-    schema: draft.output,
-    blocking: false,
-    mode: "set-snapshot",
-    materialized: draft.materialized ?? false,
-    viewed: draft.materialized ?? false,
-    subdagHash: draft.subdagHash ?? "",
-    uncacheableReason: draft.subdagHash ? "" : "made by a test",
-  };
+  const outputs = [draft.output, ...(draft.furtherOutputs ?? [])].map(
+    (schema, n): OutputPort => ({
+      key: outputKey(draft.id, n),
+      schema,
+      blocking: false,
+      mode: "set-snapshot",
+      materialized: draft.materialized ?? false,
+      viewed: draft.materialized ?? false,
+      subdagHash: draft.subdagHash ?? "",
+      uncacheableReason: draft.subdagHash ? "" : "made by a test",
+    }),
+  );
   return {
     operatorId: draft.id,
     layer: "main",
@@ -121,13 +129,13 @@ const operatorOf = (draft: OperatorDraft): PhysicalOperator => {
       manyLinks: false,
       partition: { kind: "none" },
     })),
-    outputs: [output],
+    outputs,
     implementation: draft.implementation,
   };
 };
 
 /**
- * A plan of operators and links such as `"scan>filter"` or `"customers>join:1"`. Without `regions` all operators are in
+ * A plan of operators and links such as `"scan>filter"`, `"customers>join:1"` or `"split:1>filter"`. Without `regions` all operators are in
  * one; else each entry lists its members as `"level: a b c"`.
  */
 export function planOf(drafts: OperatorDraft[], links: string[], regions?: string[]): PhysicalPlan {
@@ -147,12 +155,13 @@ export function planOf(drafts: OperatorDraft[], links: string[], regions?: strin
     format: 1,
     operators: drafts.map(operatorOf),
     links: links.map((text, n): PhysicalLink => {
-      const [from, target] = text.split(">");
+      const [source, target] = text.split(">");
+      const [from, fromPort = "0"] = source!.split(":");
       const [to, portId = "0"] = target!.split(":");
       const materialized = regionOf.get(from!) !== regionOf.get(to!);
       return {
         id: `link-${n}`,
-        from: outputKey(from!),
+        from: outputKey(from!, Number(fromPort)),
         to: port(to!, Number(portId), true),
         materialized,
         why: materialized ? "made by a test" : "",

@@ -2,9 +2,12 @@
 import fc from "fast-check";
 import {
   ATTRIBUTE_TYPES,
+  ENCODINGS,
+  FUNCTION_CALLS,
   type Implementation,
   type Json,
   type LogicalPlan,
+  MALFORMED_ROWS,
   type PartitionRule,
   type PhysicalPlan,
   PLAN_FORMAT,
@@ -56,7 +59,7 @@ const partition: fc.Arbitrary<PartitionRule> = fc.oneof(
   }),
 );
 const implementation: fc.Arbitrary<Implementation> = fc.oneof(
-  fc.record({ kind: fc.constant("query" as const), sql: text }),
+  fc.record({ kind: fc.constant("query" as const), sql: text, furtherSql: fc.array(text, { maxLength: 2 }) }),
   fc.record({
     kind: fc.constant("user-function" as const),
     userFunction: fc.record({
@@ -65,6 +68,7 @@ const implementation: fc.Arbitrary<Implementation> = fc.oneof(
       entryPoint: text,
       retainInputColumns: fc.boolean(),
       environment: fc.dictionary(text, text, { maxKeys: 3, noNullPrototype: true }),
+      call: fc.constantFrom(...FUNCTION_CALLS),
     }),
   }),
   fc.record({
@@ -79,10 +83,14 @@ const implementation: fc.Arbitrary<Implementation> = fc.oneof(
         kind: fc.constantFrom("csv" as const, "json" as const, "parquet" as const),
         delimiter: text,
         header: fc.option(fc.boolean(), { nil: undefined }),
+        encoding: fc.constantFrom("" as const, ...ENCODINGS),
       }),
       rowCount: int64,
       byteCount: int64,
       fileSchema: schema,
+      offset: fc.bigInt({ min: 0n, max: 2n ** 62n }),
+      limit: fc.option(fc.bigInt({ min: 0n, max: 2n ** 62n }), { nil: undefined }),
+      malformedRows: fc.constantFrom(...MALFORMED_ROWS),
     }),
   }),
 );

@@ -34,10 +34,13 @@ export const dataset = (datasetName: string, fileSchema: Schema): DatasetScan =>
   version: 1,
   contentHash: `hash-of-${datasetName}`,
   uri: `file:///data/${datasetName}.parquet`,
-  format: { kind: "parquet", delimiter: "", header: undefined },
+  format: { kind: "parquet", delimiter: "", header: undefined, encoding: "" },
   rowCount: 10n,
   byteCount: 100n,
   fileSchema,
+  offset: 0n,
+  limit: undefined,
+  malformedRows: "fail",
 });
 
 export const FLIGHTS = dataset(

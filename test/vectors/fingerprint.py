@@ -10,7 +10,7 @@ import json
 import pathlib
 import sys
 
-VERSION = 2
+VERSION = 3
 
 
 # --- canonical JSON (RFC 8785) ----------------------------------------------------------------------------------------
@@ -101,7 +101,11 @@ def content(operator):
     if "scan" in operator:
         scan = operator["scan"]
         format = scan["format"]
-        read = {"delimiter": format.get("delimiter", ""), "kind": word(format["kind"], "KIND_")}
+        read = {
+            "delimiter": format.get("delimiter", ""),
+            "encoding": format.get("encoding", ""),
+            "kind": word(format["kind"], "KIND_"),
+        }
         if "header" in format:
             read["header"] = format["header"]
         return {
@@ -115,8 +119,9 @@ def content(operator):
     if "userFunction" in operator:
         function = operator["userFunction"]
         return {
-            "properties": without("code", "environment", "retainInputColumns"),
+            "properties": without("call", "code", "environment", "retainInputColumns"),
             "userFunction": {
+                "call": word(function.get("call", "CALL_TUPLE"), "CALL_").replace("unspecified", "tuple"),
                 "code": function.get("code", ""),
                 "entryPoint": function.get("entryPoint", ""),
                 "environment": function.get("environment", {}),

@@ -45,6 +45,7 @@ export function sampleEvent(index: number, operators: readonly PlanOperator[]): 
             busyMs: 60_000n,
             progress: 0.5,
             peakMemoryBytes: 268_435_456n,
+            malformedRows: 0n,
           },
         }
       : {
