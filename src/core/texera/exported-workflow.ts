@@ -4,7 +4,8 @@
 //
 // X1  Operator ids and link ids are unique.
 // X2  A link leads from an output port to an input port that its operators have. Ports are numbered by their place.
-// X3  Disabled operators are gone, with every link that touches them; the rest has no cycle.
+// X3  Disabled operators are gone, with every link that touches them, unless they are asked for; what is left has no
+//     cycle.
 import { z } from "zod";
 import { AppError } from "../app-error.js";
 import { didYouMean, listNames } from "../names.js";
@@ -23,6 +24,8 @@ export interface ExportedOperator {
   properties: Properties;
   /** What people see; empty: the id. */
   displayName: string;
+  /** Always false where disabled operators were not asked for. */
+  disabled: boolean;
   viewResult: boolean;
   inputs: ExportedInput[];
   outputs: ExportedOutput[];
@@ -81,9 +84,13 @@ export function isExportedWorkflow(json: unknown): boolean {
 const isObject = (json: unknown): json is Record<string, unknown> => typeof json === "object" && json !== null;
 
 /** Reads an exported workflow; `name` stands for the file in errors. */
-export function readExportedWorkflow(json: unknown, name: string): ExportedWorkflow {
+export function readExportedWorkflow(
+  json: unknown,
+  name: string,
+  { keepDisabled = false, purpose = "planned" } = {},
+): ExportedWorkflow {
   const fail = (what: string): never => {
-    throw new AppError("invalid", "INVALID_WORKFLOW", `${name} cannot be planned: ${what}`);
+    throw new AppError("invalid", "INVALID_WORKFLOW", `${name} cannot be ${purpose}: ${what}`);
   };
   const shaped = workflow.safeParse(json);
   if (!shaped.success) {
@@ -93,17 +100,16 @@ export function readExportedWorkflow(json: unknown, name: string): ExportedWorkf
   }
   const { operators, links } = shaped.data;
   refuseUnfitOperators(operators, fail);
-  const enabled = new Map(operators.filter((o) => !o.isDisabled).map((o) => [o.operatorID, o]));
-  if (enabled.size === 0) fail("every operator is disabled; enable one in Texera and export it again.");
-  const disabled = new Set(operators.filter((o) => o.isDisabled).map((o) => o.operatorID));
-  const kept = links.filter(
-    ({ source, target }) => !disabled.has(source.operatorID) && !disabled.has(target.operatorID),
-  );
+  if (operators.every((o) => o.isDisabled))
+    fail("every operator is disabled; enable one in Texera and export it again.");
+  const wanted = new Map(operators.filter((o) => keepDisabled || !o.isDisabled).map((o) => [o.operatorID, o]));
+  const left = new Set(operators.filter((o) => !wanted.has(o.operatorID)).map((o) => o.operatorID));
+  const kept = links.filter(({ source, target }) => !left.has(source.operatorID) && !left.has(target.operatorID));
   const read = {
-    operators: [...enabled.values()].map((o) => readOperator(o, fail)),
-    links: readLinks(kept, enabled, fail),
+    operators: [...wanted.values()].map((o) => readOperator(o, fail)),
+    links: readLinks(kept, wanted, fail),
   };
-  const [cycle] = findCycles([...enabled.keys()], read.links);
+  const [cycle] = findCycles([...wanted.keys()], read.links);
   if (cycle) fail(`its links form a cycle: ${shortened([...cycle, cycle[0]!])}. Remove one of them.`);
   return read;
 }
@@ -142,6 +148,7 @@ function readOperator(file: FileOperator, fail: Fail): ExportedOperator {
     type: file.operatorType,
     properties: file.operatorProperties ?? {},
     displayName: file.customDisplayName ?? "",
+    disabled: file.isDisabled ?? false,
     viewResult: file.viewResult ?? false,
     inputs,
     outputs,
