@@ -13,6 +13,7 @@ import {
 } from "../contract/postern/v1/dataset.js";
 import { FileFormat, FileFormat_Kind } from "../contract/postern/v1/plan.js";
 import { invalid } from "../core/app-error.js";
+import { ENCODINGS, type Encoding } from "../core/plan.js";
 import { attributeTypeFromWire } from "../rpc/plan-codec.js";
 import type { Api } from "./api.js";
 import { clientStream } from "./client-stream.js";
@@ -27,6 +28,7 @@ interface PutOptions {
   format?: keyof typeof KINDS;
   delimiter?: string;
   header?: boolean;
+  encoding?: Encoding;
 }
 
 const KINDS = { csv: FileFormat_Kind.KIND_CSV, json: FileFormat_Kind.KIND_JSON, parquet: FileFormat_Kind.KIND_PARQUET };
@@ -45,6 +47,9 @@ export function addDatasetCommands(program: Command, cli: Cli): void {
     .option("--delimiter <character>", "CSV: what stands between fields (default: found out)")
     .option("--header", "CSV: the first line names the columns (default: found out)")
     .option("--no-header", "CSV: the first line is data")
+    .addOption(
+      new Option("--encoding <name>", "CSV: how its characters are written (default: utf-8)").choices(ENCODINGS),
+    )
     .addHelpText(
       "after",
       examples("postern dataset put airports airports.csv", "postern dataset put flights f.parquet"),
@@ -57,7 +62,7 @@ export function addDatasetCommands(program: Command, cli: Cli): void {
           options,
           () => ({ version: DatasetVersion.toJSON(version), created }),
           () =>
-            `${describeVersion(version)} ${created ? "stored" : "was stored already"}\n` +
+            `${describeVersion(version)} ${created ? "stored" : "was stored already"}\n${aboutMalformed(version)}` +
             (version.schema?.attributes ?? [])
               .map(({ name: column, type }) => `  ${column}: ${attributeTypeFromWire(type)}`)
               .join("\n"),
@@ -113,11 +118,12 @@ async function listVersions({ terminal }: Cli, api: Api, options: GlobalOptions,
     options,
     () => ({ versions: versions.map(DatasetVersion.toJSON) }),
     () => ({
-      head: ["VERSION", "ROWS", "SIZE", "COLUMNS", "CONTENT", "MADE AT (UTC)"],
-      right: [true, true, true, true],
+      head: ["VERSION", "ROWS", "MALFORMED", "SIZE", "COLUMNS", "CONTENT", "MADE AT (UTC)"],
+      right: [true, true, true, true, true],
       rows: versions.map((v) => [
         `${v.version}`,
         count(v.rowCount),
+        count(v.malformedRowCount),
         bytes(v.byteCount),
         `${v.schema?.attributes.length ?? 0}`,
         v.contentHash.slice(0, 12),
@@ -130,6 +136,11 @@ async function listVersions({ terminal }: Cli, api: Api, options: GlobalOptions,
 /** One line about a dataset version. */
 export const describeVersion = (v: DatasetVersion): string =>
   `${v.datasetName} version ${v.version}: ${counted(v.rowCount, "row")}, ${bytes(v.byteCount)}`;
+
+const aboutMalformed = ({ malformedRowCount: malformed }: DatasetVersion): string =>
+  malformed === 0n
+    ? ""
+    : `  ${counted(malformed, "malformed row")}: a scan fails at ${malformed === 1n ? "it" : "the first"}, or leaves ${malformed === 1n ? "it" : "them"} out with "malformedRows": "skip"\n`;
 
 /** Registers or uploads a file; `path` is absolute. */
 export async function putDataset(
@@ -162,9 +173,10 @@ async function* uploadOf(path: string, header: UploadHeader): AsyncGenerator<Upl
     yield { piece: { $case: "chunk", value: chunk as Buffer } };
 }
 
-function formatOf({ format, delimiter, header }: PutOptions): FileFormat | undefined {
-  if (format === undefined && delimiter === undefined && header === undefined) return undefined;
-  return FileFormat.create({ kind: format ? KINDS[format] : FileFormat_Kind.KIND_UNSPECIFIED, delimiter, header });
+function formatOf({ format, delimiter, header, encoding }: PutOptions): FileFormat | undefined {
+  if ([format, delimiter, header, encoding].every((wish) => wish === undefined)) return undefined;
+  const kind = format ? KINDS[format] : FileFormat_Kind.KIND_UNSPECIFIED;
+  return FileFormat.create({ kind, delimiter, header, encoding });
 }
 
 async function fileSize(path: string): Promise<bigint> {

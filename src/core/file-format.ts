@@ -1,6 +1,6 @@
 // What a file's name tells about its format.
 import { invalid } from "./app-error.js";
-import type { FileFormat } from "./plan.js";
+import type { Encoding, FileFormat } from "./plan.js";
 
 /** A format as far as it is known; what is missing is found out from the file. */
 export interface FormatWish {
@@ -9,8 +9,10 @@ export interface FormatWish {
   delimiter: string;
   /** CSV; undefined: find out. */
   header: boolean | undefined;
+  /** CSV; empty: UTF-8. */
+  encoding: Encoding;
 }
-export const NO_WISH: FormatWish = { kind: undefined, delimiter: "", header: undefined };
+export const NO_WISH: FormatWish = { kind: undefined, delimiter: "", header: undefined, encoding: "" };
 
 const KINDS: Record<string, FileFormat["kind"]> = {
   csv: "csv",
@@ -31,14 +33,18 @@ export function formatOfFile(fileName: string, wish: FormatWish): FileFormat {
     );
   }
   if (kind !== "csv") {
-    if (wish.delimiter !== "" || wish.header !== undefined)
-      throw invalid(`A delimiter or header is only for CSV, and this file is ${kind}; leave them out.`);
-    return { kind, delimiter: "", header: undefined };
+    if (wish.delimiter !== "" || wish.header !== undefined || wish.encoding !== "")
+      throw invalid(`A delimiter, header or encoding is only for CSV, and this file is ${kind}; leave them out.`);
+    return { kind, delimiter: "", header: undefined, encoding: "" };
   }
   if (wish.delimiter !== "" && !isDelimiter(wish.delimiter))
     throw invalid(`${JSON.stringify(wish.delimiter)} is no delimiter; use one character, such as "," or ";" or a tab.`);
   const delimiter = wish.delimiter || (wish.kind === undefined && ending === "tsv" ? "\t" : "");
-  return { kind, delimiter, header: wish.header };
+  // One spelling of UTF-8, so that equal readings are equal.
+  const encoding = wish.encoding === "utf-8" ? "" : wish.encoding;
+  if (encoding === "utf-16" && endingsOf(fileName)[1])
+    throw invalid("UTF-16 is read uncompressed only; unpack the file, or convert it to UTF-8.");
+  return { kind, delimiter, header: wish.header, encoding };
 }
 
 /** The ending under which a copy of the file is stored, so that it is read as the original would be: "csv.gz". */

@@ -12,7 +12,7 @@ describe("the format of a file", () => {
   });
 
   it("is what was asked for when that is said", () => {
-    const wish = { kind: "csv", delimiter: "|", header: false } as const;
+    const wish = { kind: "csv", delimiter: "|", header: false, encoding: "" } as const;
     expect(formatOfFile("data.txt", wish)).to.deep.equal(wish);
   });
 
@@ -24,12 +24,19 @@ describe("the format of a file", () => {
       expect(() => formatOfFile("a.csv", { ...NO_WISH, delimiter })).to.throw(/no delimiter/);
   });
 
+  it("has an encoding when it is CSV, and one spelling of UTF-8", () => {
+    expect(formatOfFile("a.csv", { ...NO_WISH, encoding: "utf-8" })).to.deep.equal(formatOfFile("a.csv", NO_WISH));
+    expect(formatOfFile("a.csv", { ...NO_WISH, encoding: "latin-1" }).encoding).to.equal("latin-1");
+    expect(() => formatOfFile("a.jsonl", { ...NO_WISH, encoding: "latin-1" })).to.throw(/only for CSV/);
+    expect(() => formatOfFile("a.csv.gz", { ...NO_WISH, encoding: "utf-16" })).to.throw(/unpack/);
+  });
+
   it("gives a stored copy an ending by which it is read alike", () => {
     const endings = ["x.csv", "x.JSONL.gz", "../../x.parquet", "x.csv.gz"].map((name) =>
       storedEnding(name, formatOfFile(name, NO_WISH)),
     );
     expect(endings).to.deep.equal(["csv", "jsonl.gz", "parquet", "csv.gz"]);
-    expect(storedEnding("x.txt", { kind: "csv", delimiter: ",", header: true })).to.equal("csv");
+    expect(storedEnding("x.txt", { kind: "csv", delimiter: ",", header: true, encoding: "" })).to.equal("csv");
   });
 });
 

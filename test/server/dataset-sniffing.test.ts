@@ -26,7 +26,14 @@ describe("sniffing a file", () => {
     const path = await place(ending, content);
     const { schema, ...found } = await sniffFile(path, formatOfFile(path, wish), new AbortController().signal);
     const columns = schema.map(({ name, type }) => `${name}:${type}`).join(" ");
-    return { ...found, path, schema, columns, values: await readAll(path, { format: found.format, schema }) };
+    const malformedRows = found.malformedRowCount > 0n ? "skip" : "fail";
+    return {
+      ...found,
+      path,
+      schema,
+      columns,
+      values: await readAll(path, { format: found.format, schema, malformedRows }),
+    };
   };
   const columnsOf = async (ending: string, content: string | Buffer) => (await sniff(ending, content)).columns;
   const withDuckDb = async (sql: string): Promise<unknown[][]> => {
@@ -86,9 +93,9 @@ describe("sniffing a file", () => {
     expect((await sniff("tsv", "a,b\tc\n1\t2\n")).columns).to.equal("a,b:long c:long");
     const none = await sniff("csv", "1,2\n3,4\n");
     expect([none.format.header, none.rowCount]).to.deep.equal([false, 2n]);
-    const told = await sniff("csv", "1,2\n3,4\n", { kind: undefined, delimiter: "", header: true });
+    const told = await sniff("csv", "1,2\n3,4\n", { ...NO_WISH, header: true });
     expect([told.format.header, told.columns, told.rowCount]).to.deep.equal([true, "1:long 2:long", 1n]);
-    const strange = await sniff("csv", "a^b\n1^2\n", { kind: "csv", delimiter: "^", header: undefined });
+    const strange = await sniff("csv", "a^b\n1^2\n", { ...NO_WISH, kind: "csv", delimiter: "^" });
     expect(strange.columns).to.equal("a:long b:long");
   });
 
@@ -165,13 +172,24 @@ describe("sniffing a file", () => {
 
   const broken: [what: string, ending: string, content: string | Buffer, message: RegExp][] = [
     ["an empty file", "csv", "", /it is empty/],
-    ["a line with too few fields", "csv", "a,b\n1,2\n3\n4,5\n", /line 3: it has 1 fields where 2 are expected/],
-    ["a line with too many fields", "csv", "a,b\n1,2\n3,4,5\n", /line 3: it has 3 fields where 2 are expected/],
-    ["a broken line far down", "csv", `a,b\n${"1,2\n".repeat(50_000)}3\n`, /line 50002: it has 1 fields/],
+    [
+      "lines most of which have too few fields",
+      "csv",
+      "a,b\n1,2\n3\n4\n",
+      /line 3: it has 1 fields where 2 are expected/,
+    ],
+    ["lines most of which have too many fields", "csv", "a,b\n3,4,5\n", /line 2: it has 3 fields where 2 are expected/],
     ["a quote that is not closed", "csv", 'a,b\n"1,2\n3,4\n', /line 2: a quote is not closed/],
     ["text that is not UTF-8", "csv", Buffer.from("a,b\n1,caf\xe9\n", "latin1"), /line 2: it is not UTF-8/],
     ["bytes that are no CSV", "csv", Buffer.from([0, 1, 2, 255, 254, 0, 10, 13, 5]), /CSV/],
-    ["JSON that ends early", "jsonl", '{"a":1}\n{"a":\n', /no proper JSON: .*line 3: unexpected end of data/],
+    ["JSON that ends early", "jsonl", '{"a":\n', /no proper JSON: .*unexpected end of data/],
+    ["a JSON array that breaks off", "json", '[{"a":1}, {"a":', /no proper JSON/],
+    [
+      "an encoding it is not in",
+      "latin.csv",
+      Buffer.from("a\n\x80\n", "latin1"),
+      /it is not UTF-8 \(name its encoding/,
+    ],
     ["no JSON at all", "json", "hello", /no proper JSON/],
     ["JSON that is no object", "json", "[1, 2]", /JSON that is no object/],
     ["an empty JSON array", "json", "[]", /JSON that is no object|no columns/],
@@ -189,6 +207,89 @@ describe("sniffing a file", () => {
       expect(error.message).to.not.include("\n");
     });
   }
+
+  const malformed: [
+    what: string,
+    ending: string,
+    content: string | Buffer,
+    columns: string,
+    good: number,
+    bad: bigint,
+  ][] = [
+    ["lines with too few fields", "csv", "a,b\n1,2\n3\n4,5\n", "a:long b:long", 2, 1n],
+    ["lines with too many fields", "csv", "a,b\n1,2\n3,4,5\n", "a:long b:long", 1, 1n],
+    ["a broken line far down", "csv", `a,b\n${"1,2\n".repeat(50_000)}3\n`, "a:long b:long", 50_000, 1n],
+    ["a quote within a field", "csv", 'a,b\n1,"x"\n2,"w"x\n3,y\n', "a:long b:string", 2, 1n],
+    ["bytes that are not UTF-8", "csv", Buffer.from("a,b\n1,x\n2,caf\xe9\n3,y\n", "latin1"), "a:long b:string", 2, 1n],
+    ["values that decide the type, not the form", "csv", "a,b\n1,2\nx,3\n4\n5,6.5\n", "a:string b:double", 3, 1n],
+    ["JSON whose numbers need a wider type", "jsonl", '{"a":18446744073709551615}\n{"a":1}\nx\n', "a:double", 2, 1n],
+    ["lines that are no JSON", "jsonl", '{"a":1}\n{"a":\nnonsense\n{"a":2.5}\n{}\n', "a:double", 3, 2n],
+    [
+      "JSON that is no object",
+      "jsonl",
+      '{"a":"x","t":"2026-01-05T10:00:00Z"}\n[1]\n{"a":1}\n',
+      "a:any t:timestamp",
+      2,
+      1n,
+    ],
+  ];
+  for (const [what, ending, content, columns, good, bad] of malformed)
+    it(`counts ${what}, and reads the others`, async () => {
+      const found = await sniff(ending, content);
+      expect([found.columns, found.values.length, found.rowCount, found.malformedRowCount]).to.deep.equal([
+        ...[columns, good, BigInt(good), bad],
+      ]);
+    });
+
+  it("leaves out the same rows whichever columns are read, and however many threads read", async () => {
+    const lines = Array.from({ length: 200_000 }, (_, i) =>
+      i % 9_973 === 0 ? `${i},"w"x,1` : `${i},"text, ${i}",${i}`,
+    );
+    const found = await sniff("csv", `a,b,c\n${lines.join("\n")}\n`);
+    expect([found.rowCount, found.malformedRowCount]).to.deep.equal([199_979n, 21n]);
+    const reading = scanSql({ path: found.path, format: found.format, schema: found.schema, malformedRows: "skip" });
+    expect(await withDuckDb(`select count(*) from (${reading})`)).to.deep.equal([["199979"]]);
+    expect(await withDuckDb(`select count(c) from (${reading})`)).to.deep.equal([["199979"]]);
+    expect(await withDuckDb(`select a from (${reading}) limit 2 offset 9971`)).to.deep.equal([["9972"], ["9974"]]);
+  });
+
+  it("fails at the line when malformed rows are not to be skipped", async () => {
+    const found = await sniff("csv", "a,b\n1,2\n3\n4,5\n");
+    const error = await rejection(readAll(found.path, { format: found.format, schema: found.schema }));
+    expect(error.message).to.match(/Line: 3/);
+  });
+
+  for (const [encoding, bytes] of [
+    ["latin-1", Buffer.from("größe;b\n1;é\n", "latin1")],
+    ["utf-16", Buffer.from("größe;b\n1;é\n", "utf16le")],
+    ["utf-16", Buffer.from("\uFEFFgröße;b\r\n1;é\r\n", "utf16le")],
+    ["utf-8", Buffer.from("\uFEFFgröße;b\n1;é\n")],
+  ] as const)
+    it(`reads ${bytes.length} bytes of ${encoding}`, async () => {
+      const found = await sniff("csv", bytes, { ...NO_WISH, encoding });
+      expect([found.columns, found.values, found.format.delimiter]).to.deep.equal([
+        "größe:long b:string",
+        [["1", "é"]],
+        ";",
+      ]);
+    });
+
+  it("says so when a file is not in the encoding given", async () => {
+    const error = await rejection(
+      sniff("csv", Buffer.from("a\n\u{1F600}\n", "utf16le"), { ...NO_WISH, encoding: "utf-16" }),
+    );
+    expect(error).to.include({ reason: "DATASET_UNREADABLE" });
+    expect(error.message).to.match(/not in the encoding given.*convert it to UTF-8/);
+  });
+
+  it("says which encoding a file has that tells it", async () => {
+    const little = Buffer.from("\uFEFFa,b\n1,2\n", "utf16le");
+    const message = async (bytes: Buffer, wish: FormatWish) => (await rejection(sniff("csv", bytes, wish))).message;
+    expect(await message(little, NO_WISH)).to.match(/it is UTF-16; give it the encoding "utf-16"/);
+    const big = Buffer.from(little).swap16();
+    for (const wish of [NO_WISH, { ...NO_WISH, encoding: "utf-16" } as const])
+      expect(await message(big, wish)).to.match(/big-endian UTF-16, which is not read; convert it to UTF-8/);
+  });
 
   it("keeps keys that only look as if they had been renamed", async () => {
     expect(await columnsOf("json", '[{"a_1":1,"C2":null,"x_2":"y"}]')).to.equal("a_1:long C2:any x_2:string");

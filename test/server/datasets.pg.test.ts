@@ -96,9 +96,10 @@ describe("DatasetService", () => {
         contentHash: sha256(content),
         uri: pathToFileURL(pathOf("fruit.csv")).href,
         rowCount: 2n,
+        malformedRowCount: 0n,
         byteCount: BigInt(content.length),
         createdBy: "olga",
-        format: { kind: FileFormat_Kind.KIND_CSV, delimiter: ",", header: true },
+        format: { kind: FileFormat_Kind.KIND_CSV, delimiter: ",", header: true, encoding: "" },
       });
       expect(columns(version?.schema).slice(0, 4)).to.deep.equal([
         "id:long",
@@ -113,13 +114,49 @@ describe("DatasetService", () => {
       const uri = await place("same.csv", "a;b\n1;2\n");
       const first = await register(name, uri);
       expect((await register(name, uri)).created).to.equal(false);
-      const format = { kind: FileFormat_Kind.KIND_CSV, delimiter: ",", header: true };
+      const format = { kind: FileFormat_Kind.KIND_CSV, delimiter: ",", header: true, encoding: "" };
       const otherReading = await register(name, uri, { format });
       expect([otherReading.created, otherReading.version?.version]).to.deep.equal([true, 2]);
       await place("same.csv", "a;b\n1;3\n");
       const otherBytes = await register(name, uri);
       expect([otherBytes.created, otherBytes.version?.version]).to.deep.equal([true, 3]);
       expect(otherBytes.version?.datasetId).to.equal(first.version?.datasetId);
+    });
+
+    it("counts malformed rows, and tells them wherever it tells a version", async () => {
+      const name = newName();
+      const { version } = await register(name, await place("malformed.csv", "a,b\n1,2\n3\n4,5\n6,7,8\n9,10\n"));
+      expect([version?.rowCount, version?.malformedRowCount]).to.deep.equal([3n, 2n]);
+      const page = { projectId, name, pageSize: 0, pageToken: "" };
+      const listed = await datasets.listDatasetVersions(page, owner);
+      expect(listed.versions.map((one) => one.malformedRowCount)).to.deep.equal([2n]);
+      const resolved = await datasets.resolveDataset({ projectId, reference: name }, owner);
+      expect(resolved.version).to.deep.equal(version);
+    });
+
+    it("reads the encoding it is told, which is part of how a file is read", async () => {
+      const name = newName();
+      const uri = await place("latin.csv", Buffer.from("größe,b\n1,é\n2,x\n3,y\n", "latin1"));
+      const format = { kind: FileFormat_Kind.KIND_UNSPECIFIED, delimiter: "", header: undefined, encoding: "latin-1" };
+      const { version } = await register(name, uri, { format });
+      expect(version?.format?.encoding).to.equal("latin-1");
+      expect(columns(version?.schema)).to.deep.equal(["größe:long", "b:string"]);
+      expect((await register(name, uri, { format })).created).to.equal(false);
+      const unknown = { ...format, encoding: "ebcdic" };
+      const error = await rejection(register(name, uri, { format: unknown }));
+      expect(error).to.include({ code: "invalid" });
+      expect(error.message).to.match(/no encoding "ebcdic"; it must be one of utf-8, utf-16, latin-1/);
+    });
+
+    it("knows a version stored before there were encodings again", async () => {
+      const name = newName();
+      const uri = await place("before.csv", "a\n1\n");
+      const { version } = await register(name, uri);
+      await database.db.query("update dataset_version set format = format - 'encoding' where dataset_id = :id", {
+        id: version!.datasetId,
+      });
+      const again = await register(name, uri);
+      expect(again).to.deep.equal({ version, created: false });
     });
 
     it("numbers concurrent versions without holes", async () => {
@@ -296,7 +333,7 @@ describe("DatasetService", () => {
         upload(name, "a.csv", ["a\n", "1".repeat(600), "1".repeat(600)], owner, serviceWith({ maxUploadBytes: 1000 })),
       );
       expect(large).to.include({ code: "exhausted", reason: "QUOTA_EXCEEDED" });
-      const broken = await rejection(upload(name, "a.csv", ["a,b\n1,2\n3\n"]));
+      const broken = await rejection(upload(name, "a.csv", ["a,b\n1,2\n3\n4\n"]));
       expect(broken).to.include({ code: "invalid", reason: "DATASET_UNREADABLE" });
       const empty = await rejection(upload(name, "a.csv", []));
       expect(empty).to.include({ reason: "DATASET_UNREADABLE" });
@@ -445,7 +482,10 @@ describe("DatasetService", () => {
         version: 1,
         contentHash: version?.contentHash,
         uri,
-        format: { kind: "json", delimiter: "", header: undefined },
+        format: { kind: "json", delimiter: "", header: undefined, encoding: "" },
+        offset: 0n,
+        limit: undefined,
+        malformedRows: "fail",
         rowCount: 1n,
         byteCount: 20n,
         fileSchema: [

@@ -12,7 +12,8 @@ import { fileURLToPath, pathToFileURL } from "node:url";
 import { AppError, invalid } from "../../core/app-error.js";
 import { newId } from "../../core/ids.js";
 import type { FileFormat } from "../../core/plan.js";
-import { type FileContent, sniffFile } from "./dataset-sniffing.js";
+import { sniffFile } from "./dataset-sniffing.js";
+import type { FileContent } from "./type-fitting.js";
 
 /** Everything that is stored about a file. */
 export interface InspectedFile extends FileContent {

@@ -3,25 +3,21 @@
 // DS1  The schema found makes a whole read succeed: the file is scanned once with exactly the statement a run uses
 //      (core/scan-sql.ts) before the schema counts.
 // DS2  Types are found from every row, not from a sample: a 1.7 in the last row of integers would else be read as 2.
-// DS3  DuckDB sees this one file and nothing else: no other path, no network, no extension, no change of settings.
-import { createReadStream } from "node:fs";
-import { pipeline } from "node:stream";
-import { createGunzip } from "node:zlib";
+// DS3  A row is malformed by its form, never by its values: those decide the types. Malformed rows are counted, and a file
+//      that has more of them than good ones is refused: it was read the wrong way.
+// DS4  DuckDB sees this one file and nothing else: no other path, no network, no extension, no change of settings.
 import { type DuckDBConnection, DuckDBInstance } from "@duckdb/node-api";
 import { AppError, invalid } from "../../core/app-error.js";
-import { delimiterOf, isCompressed } from "../../core/file-format.js";
+import { delimiterOf } from "../../core/file-format.js";
 import { foldName } from "../../core/names.js";
-import type { Attribute, AttributeType, FileFormat, Schema } from "../../core/plan.js";
-import { CSV_DIALECT, NO_HIVE, quoteText, scanSql } from "../../core/scan-sql.js";
+import type { FileFormat } from "../../core/plan.js";
+import { CSV_DIALECT, encodingOf, NO_HIVE, quoteText, scanSql } from "../../core/scan-sql.js";
 import { attributeTypeOf, quoteName } from "../../core/sql-text.js";
 import { createGate } from "../../process/gate.js";
-
-/** What a file holds and how it is read; `format` has nothing left open. */
-export interface FileContent {
-  format: FileFormat;
-  schema: Schema;
-  rowCount: bigint;
-}
+import { headOf, uniqueNames } from "./csv-head.js";
+import { sniffCsvAround, sniffJsonAround } from "./malformed-files.js";
+import { type FileContent, fitTypes, rows, type Sniffed, scan } from "./type-fitting.js";
+import { explainUnreadable, unreadable } from "./unreadable-file.js";
 
 /** Reading a file through DuckDB holds one of the process's four worker threads, and signatures need one too. */
 const sniffing = createGate(2);
@@ -44,8 +40,10 @@ async function sniffNow(path: string, format: FileFormat, signal: AbortSignal): 
   try {
     signal.throwIfAborted();
     await confine(connection, path);
-    const sniffed = await sniff(connection, path, format);
-    return await fitTypes(connection, path, sniffed);
+    return await sniffStrictly(connection, path, format).catch((fault) => {
+      if (signal.aborted) throw fault;
+      return sniffAround(connection, path, format, fault);
+    });
   } finally {
     signal.removeEventListener("abort", interrupt);
     connection.closeSync();
@@ -62,7 +60,28 @@ async function confine(connection: DuckDBConnection, path: string): Promise<void
     set lock_configuration = true`);
 }
 
-type Sniffed = Omit<FileContent, "rowCount">;
+/** For a file without malformed rows. */
+async function sniffStrictly(connection: DuckDBConnection, path: string, format: FileFormat): Promise<FileContent> {
+  return fitTypes(connection, { path, malformedRows: "fail", ...(await sniff(connection, path, format)) });
+}
+
+/** For a file with malformed rows, if it is one; else it is refused for what was wrong with it as a whole. */
+async function sniffAround(
+  connection: DuckDBConnection,
+  path: string,
+  format: FileFormat,
+  fault: unknown,
+): Promise<FileContent> {
+  if (fault instanceof AppError || format.kind === "parquet") throw fault;
+  const sniffed = await (format.kind === "csv"
+    ? sniffCsvAround(connection, path, format)
+    : sniffJsonAround(connection, path, format)
+  ).catch(() => undefined); // what was wrong at first says more
+  if (sniffed === undefined || sniffed.schema.length === 0) throw fault;
+  const content = await fitTypes(connection, { path, malformedRows: "skip", ...sniffed });
+  if (content.malformedRowCount === 0n || content.malformedRowCount > content.rowCount) throw fault;
+  return content;
+}
 
 async function sniff(connection: DuckDBConnection, path: string, format: FileFormat): Promise<Sniffed> {
   if (format.kind === "csv") return sniffCsv(connection, path, format);
@@ -83,13 +102,14 @@ async function sniff(connection: DuckDBConnection, path: string, format: FileFor
 }
 
 async function sniffCsv(connection: DuckDBConnection, path: string, wish: FileFormat): Promise<Sniffed> {
-  const head = await headOf(path);
+  const { encoding } = wish;
+  const head = await headOf(path, encoding);
   if (head.trim() === "") throw unreadable("it is empty");
   const delimiter = wish.delimiter || delimiterOf(head);
   const header = wish.header === undefined ? "" : `, header = ${wish.header}`;
   const statement = (more: string) =>
     `select HasHeader as header, Columns as columns from sniff_csv(${quoteText(path)}, delim = ${quoteText(delimiter)},
-       ${CSV_DIALECT}, sample_size = -1 ${header} ${more})`;
+       ${CSV_DIALECT}, ${encodingOf(wish)}, sample_size = -1 ${header} ${more})`;
   type Found = { header: boolean; columns: { name: string; type: string }[] };
   // A file with a broken line is sniffed around it; the scan that follows tells the line.
   const [found] = await rows<Found>(connection, statement(""))
@@ -97,37 +117,14 @@ async function sniffCsv(connection: DuckDBConnection, path: string, wish: FileFo
     .catch(async (error) => {
       const fields = head.split(/\r?\n/, 1)[0]!.split(delimiter);
       const schema = fields.map((_, i) => ({ name: `column${i}`, type: "string" as const }));
-      await scan(connection, path, { kind: "csv", delimiter, header: wish.header }, schema, schema);
+      const format = { kind: "csv", delimiter, header: wish.header, encoding } as const;
+      await scan(connection, { path, format, schema }, schema);
       throw error;
     });
   return {
-    format: { kind: "csv", delimiter, header: found!.header },
+    format: { kind: "csv", delimiter, header: found!.header, encoding },
     schema: uniqueNames(found!.columns.map(({ name, type }) => ({ name, type: attributeTypeOf(type) }))),
   };
-}
-
-/** The beginning of a text file, without a byte order mark. */
-async function headOf(path: string): Promise<string> {
-  const file = createReadStream(path, { end: 256 * 1024 });
-  // Its errors arrive where the stream is read.
-  const stream = isCompressed(path) ? pipeline(file, createGunzip(), () => {}) : file;
-  try {
-    for await (const chunk of stream) return (chunk as Buffer).toString("utf8").replace(/^\uFEFF/, "");
-    return "";
-  } finally {
-    file.destroy();
-  }
-}
-
-/** Names that differ at least in more than case; CSV columns are found by position, so any name will do. */
-function uniqueNames(columns: Attribute[]): Schema {
-  const taken = new Set<string>();
-  return columns.map(({ name, type }) => {
-    let unique = name;
-    for (let n = 1; taken.has(foldName(unique)); n++) unique = `${name}_${n}`;
-    taken.add(foldName(unique));
-    return { name: unique, type };
-  });
 }
 
 /**
@@ -153,107 +150,3 @@ async function requireFoundByName(
       `a key is empty or differs from another only in upper and lower case (it would become ${JSON.stringify(lost.name)})`,
     );
 }
-
-/** Scans the file with the types found; columns that cannot be read so get a wider type. */
-async function fitTypes(connection: DuckDBConnection, path: string, { format, schema }: Sniffed): Promise<FileContent> {
-  if (schema.length === 0) throw unreadable("it has no columns");
-  const rowCountOf = (columns: Schema) => scan(connection, path, format, columns, columns);
-  try {
-    return { format, schema, rowCount: await rowCountOf(schema) };
-  } catch {
-    // A broken file fails whatever the types, and says where.
-    await rowCountOf(schema.map(({ name }) => ({ name, type: "string" })));
-  }
-  const fitted: Schema = [];
-  for (const column of schema) fitted.push(await fitColumn(connection, path, format, schema, column));
-  return { format, schema: fitted, rowCount: await rowCountOf(fitted) };
-}
-
-const WIDER: Partial<Record<AttributeType, AttributeType>> = { integer: "long", long: "double" };
-
-async function fitColumn(
-  connection: DuckDBConnection,
-  path: string,
-  format: FileFormat,
-  schema: Schema,
-  column: Attribute,
-): Promise<Attribute> {
-  if (column.type === "string") return column;
-  const columns = schema.map((c) => (c.name === column.name ? column : { ...c, type: "string" as const }));
-  try {
-    await scan(connection, path, format, columns, [column]);
-    return column;
-  } catch {
-    // This type does not fit; the next one is tried, and text always fits.
-    const wider = { name: column.name, type: WIDER[column.type] ?? "string" };
-    return fitColumn(connection, path, format, schema, wider);
-  }
-}
-
-/** Reads every value of the columns asked for; returns the number of rows. */
-async function scan(
-  connection: DuckDBConnection,
-  path: string,
-  format: FileFormat,
-  schema: Schema,
-  asked: Schema,
-): Promise<bigint> {
-  // Hashing keeps DuckDB from leaving out conversions whose outcome nobody needs.
-  const values = asked.map(({ name }) => quoteName(name)).join(", ");
-  const [result] = await rows<{ rowCount: bigint }>(
-    connection,
-    `select count(*) as "rowCount", bit_xor(hash(${values})) as seen from (${scanSql({ path, format, schema })})`,
-  );
-  return result!.rowCount;
-}
-
-async function rows<Row>(connection: DuckDBConnection, sql: string): Promise<Row[]> {
-  const reader = await connection.runAndReadAll(sql);
-  return reader.getRowObjectsJS() as Row[];
-}
-
-const unreadable = (why: string, cause?: unknown): AppError =>
-  new AppError("invalid", "DATASET_UNREADABLE", `The file cannot be read: ${why}. Correct it and try again.`, {
-    cause,
-  });
-
-function explainUnreadable(error: unknown, kind: FileFormat["kind"], signal: AbortSignal): unknown {
-  if (error instanceof AppError) return error;
-  if (signal.aborted)
-    return new AppError("cancelled", "UNAVAILABLE", "The call ended before the file was read; nothing was stored.");
-  const text = error instanceof Error ? error.message : String(error);
-  const line = /^CSV Error on Line: (\d+)$/m.exec(text.replace(/^[\w ]+Error: /, ""))?.[1];
-  if (line !== undefined) return unreadable(`line ${line}: ${csvFault(text)}`, error);
-  if (/Error when sniffing/.test(text)) return unreadable(csvRules, error);
-  if (/^Out of Memory Error/.test(text))
-    return unreadable("it needs more memory than the server gives to one file (convert it to Parquet)", error);
-  if (/expected records|Expected OBJECT/.test(text))
-    return unreadable("it holds JSON that is no object; give one object a line, or one array of objects", error);
-  const fault = text
-    .split("\n", 1)[0]!
-    .replace(/^[\w ]+Error: /, "")
-    .replace(/ ?\b(in )?[Ff]ile ['"][^'"]*['"],?/, "")
-    .replace(/[.\s]+$/, "")
-    .trim();
-  return unreadable(`it is no proper ${WORDS[kind]}: ${fault}`, error);
-}
-
-const WORDS = { csv: "CSV", json: "JSON", parquet: "Parquet" } as const;
-
-/** DuckDB tells the line, the line's text, and then what is wrong with it. */
-function csvFault(text: string): string {
-  const told = [
-    [/Expected Number of Columns: (\d+) Found: (\d+)/, "it has $2 fields where $1 are expected"],
-    [/unterminated quote/, "a quote is not closed"],
-    [/not utf-8/, "it is not UTF-8"],
-    [/Could not convert string "?(.*?)"? to/, "a value does not fit its column's type"],
-    [/Maximum line size/, "it is too long"],
-  ] as const;
-  for (const [pattern, sentence] of told) {
-    const match = pattern.exec(text);
-    if (match) return sentence.replace("$1", match[1] ?? "").replace("$2", match[2] ?? "");
-  }
-  return csvRules;
-}
-
-const csvRules = "it does not follow the rules of CSV (RFC 4180)";

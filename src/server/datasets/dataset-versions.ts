@@ -45,7 +45,10 @@ export async function putDatasetVersion(
 ): Promise<{ version: DatasetVersion; created: boolean }> {
   const { id } = await lockDataset(tx, { newId: newDatasetId(), projectId, name, createdBy });
   const newest = await datasetVersion(tx, { projectId, name, version: 0 });
-  const same = newest && newest.contentHash === file.contentHash && digestOf(newest.format) === digestOf(file.format);
+  const same =
+    newest &&
+    newest.contentHash === file.contentHash &&
+    digestOf(fileFormatToWire(newest.format)) === digestOf(fileFormatToWire(file.format));
   if (same && (await isUnchanged(newest))) return { version: versionToWire(newest), created: false };
 
   const { path, modifiedAt, undo } = await place(id);
@@ -55,8 +58,8 @@ export async function putDatasetVersion(
       await relocateDatasetVersion(tx, { ...place, version: newest.version });
       return { version: versionToWire({ ...newest, uri: place.uri }), created: false };
     }
-    const { contentHash, format, schema, rowCount, byteCount } = file;
-    const version = { ...place, contentHash, format, schema, rowCount, byteCount, createdBy };
+    const { contentHash, format, schema, rowCount, malformedRowCount, byteCount } = file;
+    const version = { ...place, contentHash, format, schema, rowCount, malformedRowCount, byteCount, createdBy };
     return { version: versionToWire(await addDatasetVersion(tx, version)), created: true };
   } catch (error) {
     await undo();
@@ -95,9 +98,10 @@ export async function resolveDataset(
       `The file of dataset ${JSON.stringify(found.datasetName)}, version ${found.version}, is gone or has changed since it was registered; register it again.`,
     );
   const { datasetId, datasetName, version, contentHash, uri, format, rowCount, byteCount, schema } = found;
-  const { kind, delimiter, header } = format; // a header that is not known is not in the JSON
-  const stored = { kind, delimiter, header };
-  return { datasetId, datasetName, version, contentHash, uri, format: stored, rowCount, byteCount, fileSchema: schema };
+  const { kind, delimiter, header, encoding } = format; // a header that is not known is not in the JSON
+  const stored = { kind, delimiter, header, encoding };
+  const file = { datasetId, datasetName, version, contentHash, uri, format: stored, rowCount, byteCount };
+  return { ...file, fileSchema: schema, offset: 0n, limit: undefined, malformedRows: "fail" };
 }
 
 export const versionToWire = (row: DatasetVersionRow): DatasetVersion => ({
@@ -109,6 +113,7 @@ export const versionToWire = (row: DatasetVersionRow): DatasetVersion => ({
   format: fileFormatToWire(row.format),
   schema: schemaToWire(row.schema),
   rowCount: row.rowCount,
+  malformedRowCount: row.malformedRowCount,
   byteCount: row.byteCount,
   createdBy: row.createdBy,
   createdAt: row.createdAt,

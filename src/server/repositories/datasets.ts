@@ -22,6 +22,7 @@ export interface DatasetVersionRow {
   format: FileFormat;
   schema: Schema;
   rowCount: bigint;
+  malformedRowCount: bigint;
   byteCount: bigint;
   /** Modification time of the file when it was hashed. */
   modifiedAt: Date;
@@ -29,8 +30,10 @@ export interface DatasetVersionRow {
   createdAt: Date;
 }
 
-const VERSION_COLUMNS = `v.dataset_id, d.name as dataset_name, v.version, v.content_hash, v.uri, v.format, v.schema,
-       v.row_count, v.byte_count, v.modified_at, v.created_by, v.created_at`;
+// Versions stored before there were encodings name none.
+const VERSION_COLUMNS = `v.dataset_id, d.name as dataset_name, v.version, v.content_hash, v.uri,
+       jsonb_build_object('encoding', '') || v.format as format, v.schema,
+       v.row_count, v.malformed_row_count, v.byte_count, v.modified_at, v.created_by, v.created_at`;
 
 /**
  * Makes the dataset (with `newId`) when its name is new and takes its row lock either way, so that versions are
@@ -60,10 +63,10 @@ export async function addDatasetVersion(
        update dataset set latest_version = latest_version + 1 where id = :datasetId
        returning name, latest_version),
      v as (
-       insert into dataset_version (dataset_id, version, content_hash, uri, format, schema, row_count, byte_count,
-         modified_at, created_by)
+       insert into dataset_version (dataset_id, version, content_hash, uri, format, schema, row_count,
+         malformed_row_count, byte_count, modified_at, created_by)
        select :datasetId, latest_version, :contentHash, :uri, cast(:format as jsonb), cast(:schema as jsonb),
-         cast(:rowCount as bigint), cast(:byteCount as bigint), :modifiedAt, :createdBy
+         cast(:rowCount as bigint), cast(:malformedRowCount as bigint), cast(:byteCount as bigint), :modifiedAt, :createdBy
        from d
        returning *)
      select ${VERSION_COLUMNS} from v cross join d`,

@@ -15,7 +15,7 @@ import { parseDatasetReference } from "../../core/dataset-reference.js";
 import { type FormatWish, formatOfFile, NO_WISH, storedEnding } from "../../core/file-format.js";
 import { datasetName, projectId } from "../../core/ids.js";
 import type { ServiceMethods } from "../../rpc/handlers.js";
-import { fileFormatFromWire } from "../../rpc/plan-codec.js";
+import { encodingOf, fileFormatFromWire } from "../../rpc/plan-codec.js";
 import { requireResource, requireUser, requireWriteOrCreate, visibleProject } from "../access/authorization.js";
 import type { CallContext } from "../access/caller.js";
 import type { Database } from "../database/database.js";
@@ -124,9 +124,9 @@ const resource = (id: { projectId: string; name: string }) =>
 
 function wishOf(format: WireFileFormat | undefined): FormatWish {
   if (format === undefined) return NO_WISH;
-  const { kind, delimiter, header } = format;
+  const { kind, delimiter, header, encoding } = format;
   return kind === FileFormat_Kind.KIND_UNSPECIFIED
-    ? { kind: undefined, delimiter, header }
+    ? { kind: undefined, delimiter, header, encoding: encodingOf(encoding) }
     : fileFormatFromWire(format);
 }
 
