@@ -8,6 +8,7 @@ import { openDatabase } from "../server/database/database.js";
 import { migrate } from "../server/database/migrate.js";
 import { schemaSnapshot } from "../server/database/schema-snapshot.js";
 import { startEmbeddedPostgres } from "./embedded-postgres.js";
+import { firstDifference } from "./first-difference.js";
 
 const file = fileURLToPath(new URL("../../migrations/schema.sql", import.meta.url));
 
@@ -31,14 +32,6 @@ async function snapshotOfMigrations(): Promise<string> {
   } finally {
     await rm(directory, { recursive: true, force: true });
   }
-}
-
-/** The first line that differs, for a hint. */
-function firstDifference(written: string, fresh: string): string {
-  const [before, after] = [written.split("\n"), fresh.split("\n")];
-  const at = after.findIndex((line, index) => line !== before[index]);
-  const line = at < 0 ? after.length : at;
-  return `line ${line + 1}\n- ${before[line] ?? "(end)"}\n+ ${after[line] ?? "(end)"}`;
 }
 
 const fresh = await snapshotOfMigrations();

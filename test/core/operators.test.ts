@@ -118,7 +118,7 @@ describe("operators", () => {
 
     it("join pairs rows with equal keys, drops the right keys and renames what clashes", async () => {
       const joined = await run("join", { on: [{ left: "origin", right: "iata" }] }, flights, airports);
-      expect(joined[0]).to.deep.equal(["delay", "Origin", "delay#@1", "DELAY#@1#@1"]);
+      expect(joined[0]).to.deep.equal(["delay", "Origin", "delay#@2", "DELAY#@1"]);
       expect(joined.slice(1)).to.have.deep.members([
         [5, "SEA", 1, 2],
         [5, "SEA", 3, 4],
@@ -201,7 +201,10 @@ describe("operators", () => {
   });
 
   it("say what is wrong with settings in sentences", () => {
-    expect(findings("filter", {})).to.deep.equal(['predicate: "predicate" is missing; it must be text in quotes.']);
+    expect(findings("filter", {})).to.deep.equal([
+      'predicate: Give either "predicate", an expression, or "predicates", a list of conditions.',
+    ]);
+    expect(findings("derive", {})).to.deep.equal(['columns: "columns" is missing; it must be a list in [ ].']);
     expect(findings("filter", { predicate: 3 })).to.deep.equal([
       'predicate: "predicate" must be text in quotes; it is 3.',
     ]);
@@ -211,7 +214,7 @@ describe("operators", () => {
     expect(findings("limit", { count: -1 })).to.deep.equal(['count: "count" must be at least 0; it is -1.']);
     expect(findings("aggregate", {})).to.deep.equal([': "groupBy" and "aggregates" must not both be empty.']);
     expect(findings("aggregate", { aggregates: [{ function: "averge", column: "x", as: "y" }] })).to.deep.equal([
-      'aggregates.0.function: "function" is "averge". It must be one of: "count", "sum", "avg", "min", "max", "count_distinct".',
+      'aggregates.0.function: "function" is "averge". It must be one of: "count", "sum", "avg", "min", "max", "count_distinct", "median", "percentile", "stddev", "variance", "concat", "first", "last".',
     ]);
     expect(findings("aggregate", { aggregates: [{ function: "sun", column: "x", as: "y" }] })[0]).to.match(
       /^aggregates.0.function: "function" is "sun"; did you mean "sum"\? It must/,
@@ -225,7 +228,7 @@ describe("operators", () => {
     expect(findings("sort", { by: [] })).to.deep.equal(['by: "by" must not be empty.']);
     expect(findings("sort", { by: [{ column: "a" }, { column: "A" }] })).to.match(/^by.1.column: .*"A" is used twice/);
     expect(findings("join", { on: [{ left: "a" }], type: null })).to.deep.equal([
-      'type: "type" is null. It must be one of: "inner", "left".',
+      'type: "type" is null. It must be one of: "inner", "left", "right", "full", "semi", "anti".',
       'on.0.right: "right" is missing; it must be text in quotes.',
     ]);
     expect(findings("python-function", { code: "process_tuple", retainInputColumns: false })).to.match(/no column/);

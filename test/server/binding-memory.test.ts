@@ -7,6 +7,7 @@ import { rejection } from "../support/rejection.js";
 const request = (over: Partial<BindRequest> = {}): BindRequest => ({
   inputs: [columns("a: long")],
   expressions: [{ path: "e", sql: "a + 1" }],
+  statements: [],
   sql: "SELECT a + 1 AS b FROM input0",
   ...over,
 });

@@ -174,7 +174,7 @@ describe("compile", () => {
       / : The link from "ghost" to "flights" names an operator that does not exist: "ghost"/,
       /^misled : "flights", which it is linked to, has no output port 7; it has port 0 only/,
       /^typo type: There is no operator type "filtr"; did you mean "filter"\?/,
-      /^keys predicate: "predicate" is missing/,
+      /^keys predicate: Give either "predicate", an expression, or "predicates"/,
       /^keys predicat: Unknown property "predicat"; did you mean "predicate"\?/,
       /^unlinked : Its input has no link/,
       /^odd dataset: "a b" names no dataset/,
@@ -290,6 +290,7 @@ describe("compile", () => {
     expect(top.implementation).to.deep.equal({
       kind: "query",
       sql: 'SELECT * FROM input0 ORDER BY input0."state" DESC NULLS LAST, input0."iata" ASC NULLS LAST LIMIT 5 OFFSET 2',
+      furtherSql: [],
     });
     expect(top.outputs[0]!.subdagHash).not.to.equal("");
   });

@@ -7,11 +7,25 @@ import { rejection } from "../support/rejection.js";
 
 /** DuckDB binds this in time that doubles with each level, and hears no interrupt meanwhile. */
 const nested = (levels: number) => `${"list_transform([1], x -> ".repeat(levels)}1${")".repeat(levels)}`;
-const endless = { inputs: [], expressions: [], sql: `select ${nested(60)} as l` };
-const quick = { inputs: [], expressions: [], sql: "select 1 as one" };
+const endless = { inputs: [], expressions: [], statements: [], sql: `select ${nested(60)} as l` };
+const quick = { inputs: [], expressions: [], statements: [], sql: "select 1 as one" };
 const limits = { timeoutMs: 400, startMs: 20_000 };
 
 describe("the processes that check expressions", () => {
+  it("are killed when a request needs too much memory, which DuckDB does not count", async () => {
+    const binder = await createSchemaBinder({ ...limits, timeoutMs: 30_000 });
+    try {
+      const expressions = [{ path: "e", sql: "strptime('', repeat('x', 1500000000))" }];
+      const answer = await binder.bindSchemas({ ...quick, inputs: [[{ name: "n", type: "long" }]], expressions });
+      expect(answer)
+        .to.have.nested.property("findings[0].message")
+        .that.equals("Checking this operator takes too much memory; simplify its expressions.");
+      expect((await binder.bindSchemas(quick)).ok).to.equal(true);
+    } finally {
+      await binder.close();
+    }
+  }).timeout(40_000);
+
   it("are killed when a request takes too long; it is told so, and those behind it are answered", async () => {
     const binder = await createSchemaBinder(limits);
     try {
@@ -83,10 +97,13 @@ describe("the compiler's limits", () => {
     version: 1,
     contentHash: "0".repeat(64),
     uri: "file:///d.csv",
-    format: { kind: "csv" as const, delimiter: ",", header: true },
+    format: { kind: "csv" as const, delimiter: ",", header: true, encoding: "" as const },
     rowCount: 1n,
     byteCount: 1n,
     fileSchema: [{ name: "a", type: "long" as const }],
+    offset: 0n,
+    limit: undefined,
+    malformedRows: "fail" as const,
   };
   const operator = (id: string, type: string, properties: object) => ({
     id,

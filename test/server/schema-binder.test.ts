@@ -19,6 +19,7 @@ describe("schema binder", () => {
     binder.bindSchemas({
       inputs: [input],
       expressions: [{ path: "e", sql }],
+      statements: [],
       sql: `SELECT (${sql}\n) AS result FROM input0`,
     });
   async function typeOf(sql: string): Promise<string> {
@@ -79,6 +80,8 @@ describe("schema binder", () => {
     random: "double",
     "(((delay)))": "long",
     "'); DROP TABLE x; --'": "string",
+    "CASE WHEN delay < 0 THEN error('A delay cannot be so early.') ELSE delay END": "long",
+    "typeof(j)": "string",
   };
   for (const [sql, type] of Object.entries(accepted))
     it(`reads ${sql} as ${type}`, async () => {
@@ -165,6 +168,7 @@ describe("schema binder", () => {
         { path: "columns.1.expression", sql: "delay" },
         { path: "columns.2.expression", sql: "origen" },
       ],
+      statements: [],
       sql: "SELECT 1",
     });
     expect(result.ok ? [] : result.findings.map((f) => f.property)).to.deep.equal([
@@ -199,9 +203,34 @@ describe("schema binder", () => {
     expect(plain.ok && plain.sql).to.equal("SELECT (delay\n) AS result FROM input0");
   });
 
+  it("lets an expression see the columns of the input it names", async () => {
+    const bind = (input: number | undefined, sql: string) =>
+      binder.bindSchemas({
+        inputs: [columns("a: long"), columns("b: string")],
+        expressions: [{ path: "e", sql, ...(input === undefined ? {} : { input }) }],
+        statements: [],
+        sql: "SELECT * FROM input0",
+      });
+    expect((await bind(1, "upper(b)")).ok).to.equal(true);
+    expect((await bind(0, "a + 1")).ok).to.equal(true);
+    const other = await bind(1, "a + 1");
+    expect(other.ok ? [] : other.findings[0]?.message).to.match(/no column "a".*The columns are b/);
+  });
+
+  it("refuses results with two columns of one name", async () => {
+    const sql = 'SELECT delay, origin AS "Delay" FROM input0';
+    const result = await binder.bindSchemas({ inputs: [INPUT], expressions: [], statements: [], sql });
+    expect(result.ok ? [] : result.findings[0]?.message).to.match(/Two columns of the result are named "Delay"/i);
+  });
+
   it("quotes names of columns, whatever they hold", async () => {
     const input = [{ name: 'a"); DROP TABLE x; --', type: "long" as const }];
-    const result = await binder.bindSchemas({ inputs: [input], expressions: [], sql: "SELECT * FROM input0" });
+    const result = await binder.bindSchemas({
+      inputs: [input],
+      expressions: [],
+      statements: [],
+      sql: "SELECT * FROM input0",
+    });
     expect(result.ok && result.schema).to.deep.equal(input);
   });
 
@@ -210,12 +239,18 @@ describe("schema binder", () => {
       binder.bindSchemas({
         inputs: [[{ name: `c${i}`, type: i % 2 ? "long" : "string" }]],
         expressions: [{ path: "e", sql: `c${i}` }],
+        statements: [],
         sql: `SELECT c${i} FROM input0`,
       }),
     );
     for (const [i, result] of (await Promise.all(calls)).entries())
       expect(result.ok && result.schema).to.deep.equal([{ name: `c${i}`, type: i % 2 ? "long" : "string" }]);
-    const without = await binder.bindSchemas({ inputs: [], expressions: [], sql: "SELECT * FROM input0" });
+    const without = await binder.bindSchemas({
+      inputs: [],
+      expressions: [],
+      statements: [],
+      sql: "SELECT * FROM input0",
+    });
     expect(without.ok).to.equal(false);
   });
 
@@ -226,7 +261,7 @@ describe("schema binder", () => {
       "SELECT * FROM '/etc/passwd'",
       "SELECT * FROM glob('/etc/*')",
     ]) {
-      const outcome = await binder.bindSchemas({ inputs: [], expressions: [], sql }).then(
+      const outcome = await binder.bindSchemas({ inputs: [], expressions: [], statements: [], sql }).then(
         (result) => result.ok,
         () => false,
       );

@@ -1,26 +1,52 @@
 import { z } from "zod";
 import { foldName } from "../names.js";
-import type { Schema } from "../plan.js";
 import { quoteName } from "../sql-text.js";
+import { withoutClashes } from "./clashing-names.js";
+import { exampleRows } from "./example-rows.js";
 import { defineOperator } from "./operator.js";
 import { columnName, columnOf, findColumn, isNumeric, listOf } from "./settings.js";
 
-const CLASH = "#@1";
+const KINDS = { inner: "INNER", left: "LEFT", right: "RIGHT", full: "FULL", semi: "SEMI", anti: "ANTI" };
+type Kind = keyof typeof KINDS;
 
 /** Pairs rows of two inputs. The right side is read completely before the first row of the left one. */
 export const join = defineOperator({
   type: "join",
   summary: "Pairs rows of input 0 (left) and input 1 (right) whose key columns are equal.",
+  group: "combine",
   inputs: 2,
   settings: z.strictObject({
     type: z
-      .enum(["inner", "left"])
+      .enum(Object.keys(KINDS) as [Kind, ...Kind[]])
       .default("inner")
-      .describe("inner: only rows with a partner; left: every row of input 0."),
-    on: listOf(z.strictObject({ left: columnName, right: columnName })).describe(
-      "Pairs of key columns. Those of the right side are left out of the result.",
+      .describe(
+        "inner: only rows with a partner; left: every row of input 0 too; right: every row of input 1 too; full: every row of both; semi: rows of input 0 with a partner, each once; anti: rows of input 0 without one.",
+      ),
+    on: listOf(
+      z.strictObject({
+        left: columnName.describe("A column of input 0."),
+        right: columnName.describe("The column of input 1 it must equal."),
+      }),
+    ).describe(
+      "Pairs of key columns; a null equals nothing. Those of the right side are left out of the result: where a row of input 1 has no partner, its keys stand in the left ones. Of right and full, a left column named twice stands for the first of its partners, and the others stay.",
     ),
   }),
+  example: {
+    properties: { type: "full", on: [{ left: "origin", right: "iata" }] },
+    inputs: [
+      exampleRows({ origin: "string", name: "string" }, ["SEA", "morning"], ["SEA", "night"], ["XXX", "noon"]),
+      exampleRows({ iata: "string", name: "string" }, ["SEA", "Seattle"], ["SFO", "San Francisco"]),
+    ],
+    outputs: [
+      exampleRows(
+        { origin: "string", name: "string", "name#@1": "string" },
+        ["SEA", "morning", "Seattle"],
+        ["SEA", "night", "Seattle"],
+        ["XXX", "noon", null],
+        ["SFO", null, "San Francisco"],
+      ),
+    ],
+  },
   describe: ({ type, on }) => ({
     columns: on.flatMap(({ left, right }, i) => [
       { path: `on.${i}.left`, input: 0, column: left },
@@ -32,7 +58,7 @@ export const join = defineOperator({
       return on.flatMap((pair, i) => {
         const [a, b] = [findColumn(left!, pair.left), findColumn(right!, pair.right)];
         if (!a || !b || a.type === b.type || (isNumeric(a.type) && isNumeric(b.type))) return [];
-        const message = `${quoteName(a.name)} is ${a.type} and ${quoteName(b.name)} is ${b.type}; convert one of them in a derive before the join.`;
+        const message = `${quoteName(a.name)} is ${a.type} and ${quoteName(b.name)} is ${b.type}; convert one of them in a cast before the join.`;
         return [{ property: `on.${i}`, message }];
       });
     },
@@ -40,26 +66,33 @@ export const join = defineOperator({
       kind: "query",
       sql([left, right]) {
         const keys = on.map((p) => `${columnOf(0, left!, p.left)} = ${columnOf(1, right!, p.right)}`).join(" AND ");
-        const dropped = new Set(on.map((pair) => foldName(pair.right)));
-        const kept = right!.filter(({ name }) => !dropped.has(foldName(name)));
+        const dropped = new Set(shownPairs(type, on).map((pair) => foldName(pair.right)));
+        const kept =
+          type === "semi" || type === "anti" ? [] : right!.filter(({ name }) => !dropped.has(foldName(name)));
         const renamed = withoutClashes(left!, kept);
+        // Without a partner on the left, a key is known from the right.
+        const partnerOf = (name: string) =>
+          type === "right" || type === "full" ? on.find((pair) => foldName(pair.left) === foldName(name)) : undefined;
         const items = [
-          ...left!.map(({ name }) => columnOf(0, left!, name)),
+          ...left!.map(({ name }) => {
+            const [column, partner] = [columnOf(0, left!, name), partnerOf(name)];
+            return partner
+              ? `coalesce(${column}, ${columnOf(1, right!, partner.right)}) AS ${quoteName(name)}`
+              : column;
+          }),
           ...kept.map(({ name }, i) => `${columnOf(1, right!, name)} AS ${quoteName(renamed[i]!)}`),
         ];
-        return `SELECT ${items.join(", ")} FROM input0 ${type === "left" ? "LEFT" : "INNER"} JOIN input1 ON ${keys}`;
+        return `SELECT ${items.join(", ")} FROM input0 ${KINDS[type]} JOIN input1 ON ${keys}`;
       },
     },
   }),
 });
 
-/** Names for the right columns beside the left ones: one that is taken gets a suffix, as often as needed. */
-function withoutClashes(left: Schema, right: Schema): string[] {
-  const taken = new Set(left.map(({ name }) => foldName(name)));
-  return right.map(({ name }) => {
-    let free = name;
-    while (taken.has(foldName(free))) free += CLASH;
-    taken.add(foldName(free));
-    return free;
-  });
+/**
+ * The pairs whose right column is left out because the left one shows its value. Where a row of input 1 may come without
+ * a partner, a left column stands for one right column only.
+ */
+function shownPairs<Pair extends { left: string }>(type: Kind, on: readonly Pair[]): readonly Pair[] {
+  if (type !== "right" && type !== "full") return on;
+  return on.filter(({ left }, i) => on.findIndex((pair) => foldName(pair.left) === foldName(left)) === i);
 }

@@ -1,6 +1,7 @@
 import { z } from "zod";
+import { exampleRows } from "./example-rows.js";
 import { defineOperator } from "./operator.js";
-import { orderBy } from "./order-by.js";
+import { orderBy } from "./total-order.js";
 
 /**
  * Keeps some rows. After a sort the query sorts again, so that which rows stay depends neither on how rows travel
@@ -9,11 +10,17 @@ import { orderBy } from "./order-by.js";
 export const limit = defineOperator({
   type: "limit",
   summary: "Keeps the first rows; put a sort before it to say which are first.",
+  group: "rows",
   inputs: 1,
   settings: z.strictObject({
     count: z.int().min(0).describe("How many rows stay at most."),
     offset: z.int().min(0).default(0).describe("How many rows are passed over first."),
   }),
+  example: {
+    properties: { count: 10 },
+    inputs: [exampleRows({ origin: "string", delay: "long" }, ["SEA", 4], ["SFO", 40])],
+    outputs: [exampleRows({ origin: "string", delay: "long" }, ["SEA", 4], ["SFO", 40])],
+  },
   describe: ({ count, offset }) => ({
     partition: () => ({ kind: "single" }),
     ordering: ([ordering]) => ordering,

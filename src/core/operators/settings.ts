@@ -6,12 +6,13 @@ import { quoteName } from "../sql-text.js";
 import type { Finding } from "./operator.js";
 
 // Beyond these a plan is a mistake or an attack; both are better told so than compiled.
-const MOST_COLUMNS = 1_000;
+export const MOST_COLUMNS = 1_000;
 const LONGEST_NAME = 255;
 const LONGEST_EXPRESSION = 10_000;
 
-const withoutNul = (text: string): boolean => !text.includes("\0");
-const NUL = "The text holds the character U+0000, which no column or expression can; remove it.";
+export const withoutNul = (text: string): boolean => !text.includes("\0");
+/** The sentence about a text that is not. */
+export const NUL = "The text holds the character U+0000, which no column or expression can; remove it.";
 
 /** Name of a column. */
 export const columnName = z

@@ -1,20 +1,29 @@
 import { z } from "zod";
-import { foldName, listNames } from "../names.js";
-import type { Schema } from "../plan.js";
-import { defineOperator, type Finding } from "./operator.js";
-import { columnOf, findColumn, isNumeric } from "./settings.js";
+import { exampleRows } from "./example-rows.js";
+import { differingColumns } from "./matching-columns.js";
+import { defineOperator } from "./operator.js";
+import { columnOf } from "./settings.js";
 
 /** Puts rows of several inputs together, columns matched by name, in the order of input 0. Equal rows stay. */
 export const union = defineOperator({
   type: "union",
-  summary: "Puts the rows of several inputs with the same columns together.",
-  inputs: 2,
+  summary: "Puts the rows of several inputs with the same columns together; equal rows stay.",
+  group: "combine",
+  inputs: 'as many as "inputs" says',
   settings: z.strictObject({
     inputs: z.int().min(2).max(16).default(2).describe("Number of input ports; each takes one link."),
   }),
+  example: {
+    properties: {},
+    inputs: [
+      exampleRows({ origin: "string", delay: "long" }, ["SEA", 4], ["SFO", null]),
+      exampleRows({ delay: "long", origin: "string" }, [4, "SEA"]),
+    ],
+    outputs: [exampleRows({ origin: "string", delay: "long" }, ["SEA", 4], ["SFO", null], ["SEA", 4])],
+  },
   describe: ({ inputs: ports }) => ({
     inputs: ports,
-    check: ([first, ...others]) => others.flatMap((other, i) => differences(first!, other, i + 1)),
+    check: ([first, ...others]) => others.flatMap((other, i) => differingColumns(first!, other, i + 1)),
     body: {
       kind: "query",
       sql: (inputs) =>
@@ -26,24 +35,3 @@ export const union = defineOperator({
     },
   }),
 });
-
-function differences(first: Schema, other: Schema, port: number): Finding[] {
-  const findings: Finding[] = [];
-  const add = (message: string) => findings.push({ property: "", message });
-  const missing = first.filter(({ name }) => !findColumn(other, name));
-  const names = new Set(first.map(({ name }) => foldName(name)));
-  const extra = other.filter(({ name }) => !names.has(foldName(name)));
-  const quoted = (columns: Schema) => listNames(columns.map(({ name }) => JSON.stringify(name)));
-  if (missing.length > 0)
-    add(`Input ${port} lacks columns of input 0: ${quoted(missing)}; make them equal with a project or derive.`);
-  if (extra.length > 0)
-    add(`Input ${port} has columns that input 0 lacks: ${quoted(extra)}; make them equal with a project.`);
-  for (const a of first) {
-    const b = findColumn(other, a.name);
-    if (b && a.type !== b.type && !(isNumeric(a.type) && isNumeric(b.type)))
-      add(
-        `Column ${JSON.stringify(a.name)} is ${a.type} in input 0 and ${b.type} in input ${port}; convert one in a derive.`,
-      );
-  }
-  return findings;
-}

@@ -9,10 +9,15 @@ import { type ChildProcess, fork } from "node:child_process";
 import { extname } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { BindRequest, BindResult } from "../../core/schema-binding.js";
+import { watchMemory } from "../../process/memory-watch.js";
 import type { BindingMessage } from "./binding-process.js";
 
-/** The answer took longer than allowed. */
-export class TooSlow extends Error {}
+/** The answer took longer, or more memory, than allowed. */
+export class TooCostly extends Error {
+  constructor(readonly what: "too long" | "too much memory") {
+    super(`It takes ${what}.`);
+  }
+}
 
 export interface BindingChild {
   readonly pid: number | undefined;
@@ -20,7 +25,7 @@ export interface BindingChild {
   readonly ready: Promise<void>;
   /** Resolves when the process has ended; never rejects. */
   readonly ended: Promise<void>;
-  /** Binds one operator; rejects with TooSlow, or with an error that tells how the process ended. */
+  /** Binds one operator; rejects with TooCostly, or with an error that tells how the process ended. */
   bind(request: BindRequest): Promise<BindResult>;
   kill(): void;
 }
@@ -40,6 +45,8 @@ interface Waiting<T> {
 // As the server itself runs: from the sources, with their loader in execArgv, and from dist alike.
 const ENTRY = fileURLToPath(new URL(`./binding-process${extname(import.meta.url)}`, import.meta.url));
 const MOST_HEAP = "--max-old-space-size=256";
+/** DuckDB may have 256 MB (binding-database.ts), and Node needs some. */
+const MOST_BYTES = 700 * 1024 * 1024;
 
 /** Starts a process; it is of use once `ready` has resolved. */
 export function startBindingChild({ timeoutMs, startMs }: BindingLimits): BindingChild {
@@ -53,6 +60,7 @@ export function startBindingChild({ timeoutMs, startMs }: BindingLimits): Bindin
   let current: Waiting<BindResult> | undefined;
   let starting: Waiting<void> | undefined;
   let timer: NodeJS.Timeout | undefined;
+  let unwatch = () => {};
   let over: Error | undefined;
 
   /** Whoever waits hears why; the process, if it still runs, ends. */
@@ -71,6 +79,7 @@ export function startBindingChild({ timeoutMs, startMs }: BindingLimits): Bindin
   }
   function rest(): void {
     clearTimeout(timer);
+    unwatch();
     child.unref();
     child.channel?.unref();
   }
@@ -99,7 +108,8 @@ export function startBindingChild({ timeoutMs, startMs }: BindingLimits): Bindin
       if (over) return Promise.reject(over);
       return new Promise<BindResult>((resolve, reject) => {
         current = { resolve, reject };
-        work(timeoutMs, () => new TooSlow(`longer than ${timeoutMs} ms`));
+        work(timeoutMs, () => new TooCostly("too long"));
+        unwatch = watchMemory(child.pid, MOST_BYTES, () => end(new TooCostly("too much memory")));
         child.send(request, (error) => error && end(error));
       });
     },

@@ -46,9 +46,9 @@ export function rememberBindings(
 
   return async (request, signal) => {
     signal?.throwIfAborted();
-    const { inputs, expressions, sql } = request;
+    const { inputs, expressions, statements, sql } = request;
     const key = createHash("sha256")
-      .update(JSON.stringify([inputs, expressions, sql]))
+      .update(JSON.stringify([inputs, expressions, statements, sql]))
       .digest("base64");
     const known = recall(key);
     if (known) return known;

@@ -9,7 +9,7 @@ export const PURE_FUNCTIONS = words(`
   abs acos acosh add ascii asin asinh atan atan2 atanh bin bit_count cbrt ceil ceiling cos cosh cot degrees divide even
   exp factorial fdiv floor fmod gamma gcd greatest greatest_common_divisor hamming isfinite isinf isnan lcm least
   least_common_multiple lgamma ln log log10 log2 mod multiply nextafter pi pow power radians round round_even
-  roundbankers sign signbit sin sinh sqrt subtract tan tanh trunc xor nullif coalesce if ifnull switch
+  roundbankers sign signbit sin sinh sqrt subtract tan tanh trunc xor nullif coalesce if ifnull switch error typeof
 
   bar base64 bit_length char_length character_length chr concat concat_ws contains damerau_levenshtein decode editdist3
   encode ends_with format format_bytes from_base64 from_binary from_hex hash hex ilike_escape instr jaccard

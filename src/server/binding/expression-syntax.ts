@@ -15,14 +15,10 @@ import {
   LAMBDA_FUNCTIONS,
   PURE_FUNCTIONS,
 } from "./expression-functions.js";
+import { MOST_ARROWS, MOST_LAMBDAS, parseTree, type Tree } from "./syntax-tree.js";
 
 /** What is wrong with an expression; or, when nothing is, which functions in it are left to chance. */
 export type ExpressionReading = { problems: string[] } | { chance: string[] };
-
-interface Tree {
-  class?: unknown;
-  [key: string]: unknown;
-}
 
 /** Statements whose trees tell about an expression; see `readExpression`. */
 export const probesOf = (sql: string): { statement: string; enclosed: string } => ({
@@ -47,23 +43,6 @@ export function readExpression(statement: string, enclosed: string, input: Schem
 
 const WORDS = "Names that are SQL words or hold spaces are written in double quotes, texts in single ones.";
 const ONE_EXPRESSION = "This must be one SQL expression, not a statement or several of them.";
-
-interface Serialized {
-  error: boolean;
-  error_type?: string;
-  error_message?: string;
-  statements?: { node: Tree }[];
-}
-
-/** Undefined when a number lies beyond a double: DuckDB then writes Infinity, which is no JSON. */
-function parseTree(serialized: string): Serialized | undefined {
-  try {
-    return JSON.parse(serialized);
-  } catch (error) {
-    if (/"value":-?Infinity\b/.test(serialized)) return undefined;
-    throw error;
-  }
-}
 
 /** The only item of a SELECT that has nothing else. */
 function soleExpression(serialized: string): { tree: Tree } | { problem: string } {
@@ -101,12 +80,9 @@ interface Walk {
   arrows: number;
 }
 
-const MOST_LAMBDAS = 3;
-const MOST_ARROWS = 8;
-
 const REFUSED: Record<string, string> = {
   SUBQUERY: "A subquery is not allowed in an expression; use a join operator.",
-  WINDOW: "A window function is not allowed here; use an aggregate and a join operator.",
+  WINDOW: "A window function is not allowed here; use a window operator.",
   PARAMETER: "A parameter ($1 or ?) has no value here; write the value itself.",
   STAR: "* is not allowed in an expression; name the columns.",
   DEFAULT: "DEFAULT has no value here; write the value itself.",
@@ -170,7 +146,7 @@ function visitFunction(node: Tree, walk: Walk): void {
   if (node.catalog !== "" && foldName(String(node.catalog)) !== "system")
     walk.problems.add(`Write ${name} without a catalogue before it.`);
   if (AGGREGATE_FUNCTIONS.has(name)) walk.problems.add(`${name === "count_star" ? "count" : name}() ${OVER_ROWS}`);
-  else if (name === "unnest") walk.problems.add("unnest() makes several rows of one; use a user function for that.");
+  else if (name === "unnest") walk.problems.add("unnest() makes several rows of one; use an unnest operator for that.");
   else if (CHANCE_FUNCTIONS.has(name)) walk.chance.add(`${name}()`);
   // With one argument it counts from today.
   else if (name === "age" && children.length === 1) walk.chance.add("age()");

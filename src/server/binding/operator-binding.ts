@@ -1,18 +1,20 @@
 // Which columns does a relational operator give? DuckDB answers by describing the operator's SQL over empty inputs; no
 // row is read and no user code runs.
 //
-// S1  Every expression is read and checked alone first (expression-syntax.ts), so a finding names its property, and no
-//     unread text reaches a statement that is bound.
+// S1  Every expression and every statement is read and checked alone first (expression-syntax.ts, statement-syntax.ts), so
+//     a finding names its property, and no unread text reaches a statement that is bound.
 // S2  Input n is a common table expression of the statement itself: nothing is stored, and no call sees another's.
 // S3  Columns of type `any` are JSON text. They are bound as VARCHAR, as an executor has them; a second description
 //     with JSON tells which output columns only pass them on.
 import type { DuckDBConnection } from "@duckdb/node-api";
+import { foldName } from "../../core/names.js";
 import type { Finding, NamedExpression } from "../../core/operators/operator.js";
 import type { AttributeType, Schema } from "../../core/plan.js";
 import type { BindRequest, BindResult } from "../../core/schema-binding.js";
 import { attributeTypeOf, duckdbType, needsJsonText, quoteName } from "../../core/sql-text.js";
 import { explainComplaint } from "./duckdb-complaint.js";
 import { probesOf, readExpression } from "./expression-syntax.js";
+import { readStatement } from "./statement-syntax.js";
 
 const refuse = (...findings: Finding[]): BindResult => ({ ok: false, findings });
 
@@ -21,14 +23,23 @@ export async function bindOperator(connection: DuckDBConnection, request: BindRe
   const findings: Finding[] = [];
   const chance = new Set<string>();
   for (const expression of request.expressions) {
-    const checked = await checkExpression(connection, expression, request.inputs[0] ?? []);
+    const checked = await checkExpression(connection, expression, request.inputs);
     if ("messages" in checked)
       findings.push(...checked.messages.map((message) => ({ property: expression.path, message })));
     else for (const name of checked.chance) chance.add(name);
   }
+  for (const { path, sql } of request.statements) {
+    const reading = readStatement(await treeOf(connection, sql), request.inputs.length);
+    if ("problems" in reading) findings.push(...reading.problems.map((message) => ({ property: path, message })));
+    else for (const part of reading.chance) chance.add(part);
+  }
   if (findings.length > 0) return refuse(...findings);
   const described = await describe(connection, request.inputs, request.sql);
-  if ("complaint" in described) return refuse({ property: "", message: described.complaint });
+  // What DuckDB says is about the author's own text then.
+  const property = request.statements[0]?.path ?? "";
+  if ("complaint" in described) return refuse({ property, message: described.complaint });
+  const twice = described.find(({ name }, i) => described.findIndex((c) => foldName(c.name) === foldName(name)) < i);
+  if (twice) return refuse({ property, message: sameName(twice.name) });
   const schema = described.map(({ name, type }) => ({ name, type: attributeTypeOf(type) }));
   const passedOn = await jsonColumns(connection, request);
   return {
@@ -39,12 +50,16 @@ export async function bindOperator(connection: DuckDBConnection, request: BindRe
   };
 }
 
+const sameName = (name: string): string =>
+  `Two columns of the result are named ${JSON.stringify(name)}, apart from upper and lower case; give each a name of its own, for example with AS.`;
+
 /** Reads one expression (S1), binds it alone and compares its type with what is expected. */
 async function checkExpression(
   connection: DuckDBConnection,
-  { sql, expect }: NamedExpression,
-  input: Schema,
+  { sql, expect, input: port = 0 }: NamedExpression,
+  inputs: readonly Schema[],
 ): Promise<{ messages: string[] } | { chance: string[] }> {
+  const input = inputs[port] ?? [];
   const { statement, enclosed } = probesOf(sql);
   const reading = readExpression(await treeOf(connection, statement), await treeOf(connection, enclosed), input);
   if ("problems" in reading) return { messages: reading.problems };

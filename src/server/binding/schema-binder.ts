@@ -1,11 +1,11 @@
 // The schema binder: a few binding processes and the requests that wait for one.
 //
 // P1  Requests are taken in the order they came. A plan has one at a time, so a large plan does not hold up a small one.
-// P2  A request that takes too long, or ends its process, ends alone: those that wait get another process.
+// P2  A request that takes too long or too much memory, or ends its process, ends alone: those that wait get another process.
 // P3  A process is started when requests wait, and only as many as may run; a start that fails fails one request.
 import { AppError } from "../../core/app-error.js";
 import type { BindRequest, BindResult } from "../../core/schema-binding.js";
-import { type BindingChild, type BindingLimits, startBindingChild, TooSlow } from "./binding-child.js";
+import { type BindingChild, type BindingLimits, startBindingChild, TooCostly } from "./binding-child.js";
 
 const MOST_CHILDREN = 2;
 const MOST_WAITING = 1_000;
@@ -75,7 +75,7 @@ export async function createSchemaBinder({
       serve();
     } catch (error) {
       // The process has ended with it; its end serves those who wait.
-      if (error instanceof TooSlow) resolve(TOO_SLOW);
+      if (error instanceof TooCostly) resolve(tooCostly(error));
       else reject(closed ? stopping() : error);
     }
   }
@@ -111,10 +111,10 @@ export async function createSchemaBinder({
   return { bindSchemas, close };
 }
 
-const TOO_SLOW: BindResult = {
+const tooCostly = ({ what }: TooCostly): BindResult => ({
   ok: false,
-  findings: [{ property: "", message: "Checking this operator takes too long; simplify its expressions." }],
-};
+  findings: [{ property: "", message: `Checking this operator takes ${what}; simplify its expressions.` }],
+});
 
 const stopping = () => new AppError("unavailable", "DRAINING", "This server is stopping; ask again.");
 

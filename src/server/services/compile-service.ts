@@ -105,10 +105,11 @@ async function requested(
   }
 }
 
-const operatorTypeToWire = ({ type, summary, inputs, outputs, settings }: OperatorDefinition) => ({
+const operatorTypeToWire = ({ type, summary, group, inputs, outputs, settings }: OperatorDefinition) => ({
   type,
   summary,
-  inputPorts: inputs,
-  outputPorts: outputs,
+  group,
+  inputPorts: typeof inputs === "number" ? inputs : -1,
+  outputPorts: typeof outputs === "number" ? outputs : -1,
   propertiesSchema: z.toJSONSchema(settings, { io: "input" }),
 });

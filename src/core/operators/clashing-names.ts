@@ -1,0 +1,20 @@
+// Names of two inputs' columns beside each other, as Apache Texera gives them: a column of the right side whose name is
+// taken gets the suffix #@1, or the next number that is free: `name`, `name#@1`, `name#@2`.
+import { foldName } from "../names.js";
+import type { Schema } from "../plan.js";
+
+const SUFFIX = /#@(\d+)$/;
+
+/** Names for the right columns beside the left ones, which keep theirs. */
+export function withoutClashes(left: Schema, right: Schema): string[] {
+  const taken = new Set(left.map(({ name }) => foldName(name)));
+  // A right column that keeps its name is not renamed because of one before it.
+  const own = new Set(right.map(({ name }) => foldName(name)));
+  return right.map(({ name }) => {
+    let free = name;
+    while (taken.has(foldName(free)) || (free !== name && own.has(foldName(free))))
+      free = `${name}#@${Number(SUFFIX.exec(free)?.[1] ?? 0) + 1}`;
+    taken.add(foldName(free));
+    return free;
+  });
+}
