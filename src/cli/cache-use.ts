@@ -88,10 +88,16 @@ function asToldBy({ cache = "use", cacheOperator = {} }: CacheOptions): string |
   return ` The run was told to ${told}${but} (--cache ${cache}).`;
 }
 
+/** What was computed and is remembered now was not there before; how it went afterwards is no reason. */
+const beforeIt = (reason: string): string =>
+  reason.startsWith("It was computed") || reason.startsWith("It was not computed")
+    ? "The cache did not have it."
+    : reason;
+
 /** The reason most ports have, in the server's words, which speak of one port. */
 function whyNot(ports: readonly PortReuse[]): string {
   const counts = new Map<string, number>();
-  for (const { reason } of ports) if (reason) counts.set(reason, (counts.get(reason) ?? 0) + 1);
+  for (const { reason } of ports) if (reason) counts.set(beforeIt(reason), (counts.get(beforeIt(reason)) ?? 0) + 1);
   const [most] = [...counts].sort(([, a], [, b]) => b - a);
   if (most === undefined) return "";
   const [reason, many] = most;

@@ -176,7 +176,13 @@ function withFigures(operator: OperatorView, figures: OperatorStatistics): Opera
 
 /** A line user code wrote, or a note about such lines. */
 export interface ConsoleLine {
+  /** Its number in the execution's log. */
+  number: string;
+  at: Date | undefined;
+  operatorId: string;
+  /** What people see of the operator. */
   operator: string;
+  worker: number;
   level: "output" | "error" | "note";
   text: string;
 }
@@ -184,9 +190,10 @@ export interface ConsoleLine {
 /** The console line an item holds, if it holds one. */
 export function consoleLineOf(view: ExecutionView, { item }: WatchExecutionResponse): ConsoleLine | undefined {
   if (item?.$case !== "event" || item.value.kind?.$case !== "consoleMessage") return undefined;
-  const { operatorId, level, text } = item.value.kind.value;
+  const { number, occurredAt: at } = item.value;
+  const { operatorId, worker, level, text } = item.value.kind.value;
   const operator = view.operators.find((o) => o.operatorId === operatorId)?.title ?? operatorId;
-  return { operator, text, level: LEVELS.get(level) ?? "output" };
+  return { number: number.toString(), at, operatorId, operator, worker, level: LEVELS.get(level) ?? "output", text };
 }
 
 const LEVELS = new Map<ConsoleMessage_Level, ConsoleLine["level"]>([

@@ -5,6 +5,7 @@ import { freemem } from "node:os";
 import { dirname } from "node:path";
 import { promisify } from "node:util";
 import { type Finding, fail, ok, warn } from "./finding.js";
+import { executorProgram } from "./programs.js";
 import { bytes } from "./text.js";
 
 const MIB = 1024 * 1024;
@@ -72,40 +73,21 @@ async function checkPython(): Promise<Finding> {
   }
 }
 
-/** Without it Python user code can read what the executor's user can read. */
-const FILES = "a file system of its own";
-
-/** What an executor wraps user code in, where the host has it. */
-const LAYERS: [name: string, command: string, ...args: string[]][] = [
-  [FILES, "unshare", "--user", "--map-root-user", "--mount", "mount", "-t", "tmpfs", "none", "/mnt"],
-  ["user, network and process namespaces", "unshare", "--user", "--net", "--pid", "--ipc", "--fork", "true"],
-  ["resource limits", "prlimit", "--nofile=64", "true"],
-];
-
+/** By the code an executor starts with, under the same variables. */
 async function checkIsolation(): Promise<Finding> {
   const what = "isolation of user code";
-  if (process.platform !== "linux")
-    return warn(what, "no kernel layers on this system", "Run executors on Linux where user code is not your own.");
-  const tried = await Promise.all(
-    LAYERS.map(async ([name, command, ...args]) =>
-      run(command, args, { timeout: 5_000 }).then(
-        () => name,
-        () => undefined,
-      ),
-    ),
-  );
-  const found = tried.filter((name) => name !== undefined);
-  const missing = LAYERS.map(([name]) => name).filter((name) => !found.includes(name));
-  if (found.length === 0)
-    return warn(what, "none of the known layers works here", "Install util-linux, and allow user namespaces.");
-  if (missing.includes(FILES))
-    return warn(
-      what,
-      found.join(", "),
-      "Python functions can read the executor's files here: allow user namespaces, or set POSTERN_SANDBOX=required.",
-    );
-  if (missing.length === 0) return ok(what, found.join(", "));
-  return ok(what, `${found.join(", ")} (not here: ${missing.join(", ")})`);
+  try {
+    const { probeUserCode } = await executorProgram();
+    const { languages, layers, missing, pythonRefusal } = await probeUserCode(process.env);
+    const found = `${languages.join(" and ")}; ${layers.join(", ")}`;
+    if (pythonRefusal !== "") return warn(what, found, pythonRefusal);
+    if (missing.length === 0) return ok(what, found);
+    const names = missing.map(({ layer }) => layer).join(", ");
+    const steps = [...new Set(missing.map(({ next }) => next))].join("; ");
+    return warn(what, `${found} (not here: ${names})`, `For more, ${steps}.`);
+  } catch (error) {
+    return fail(what, (error as Error).message.split("\n")[0]!, "Without it no executor can start here: mend it.");
+  }
 }
 
 async function checkDisk(dir: string): Promise<Finding> {

@@ -13,8 +13,11 @@ import type { Api } from "./api.js";
 import { type Cli, examples, executionArgument, several, wholeNumber, withServer } from "./command.js";
 import { findExecution } from "./execution-reference.js";
 import { print, printEither, printJson, printTable } from "./output.js";
-import { columnsText, resultObjects, resultTable, rowsShown } from "./result-table.js";
-import { bytes, count } from "./text.js";
+import { renderRecords } from "./records.js";
+import { columnsText, resultObjects, resultRecords, resultTable, rowsShown } from "./result-table.js";
+import { isTooWide, renderTable } from "./table.js";
+import type { Terminal } from "./terminal.js";
+import { bytes, count, paintFor } from "./text.js";
 
 export function addOutputCommands(program: Command, cli: Cli): void {
   const { terminal } = cli;
@@ -67,20 +70,49 @@ export function addOutputCommands(program: Command, cli: Cli): void {
     .option("--limit <n>", "rows to print", wholeNumber(1, 10_000), 100)
     .option("--offset <n>", "rows to skip", wholeNumber(0), 0)
     .option("--columns <names>", "only these columns, separated by commas", several)
-    .addHelpText("after", examples("postern show flights-delays top --limit 20 --columns state,delay"))
-    .action(
-      withServer<{ limit: number; offset: number; columns?: string[] }, [string, string]>(
-        cli,
-        async (api, { limit, offset, columns = [], json }, reference, port) => {
-          const { id } = await findExecution(api, reference);
-          const window = { offset: BigInt(offset), limit, columns };
-          const reply = await readPort(api, id, portSelector(port), window);
-          if (json) return printJson(terminal, resultDocument(reply));
-          printTable(terminal, resultTable(reply));
-          print(terminal, rowsShown(reply, window.offset));
-        },
+    .option("--where <expression>", "only rows for which this is true, as in a filter", "")
+    .option("--records", "a line per column, values whole; by itself where a table would not fit")
+    .addHelpText(
+      "after",
+      examples(
+        "postern show flights-delays top --limit 20 --columns state,delay",
+        "postern show flights-delays top --where \"delay > 60 AND origin = 'SEA'\"",
+        "postern show served-airports all --records --limit 1",
       ),
+    )
+    .action(
+      withServer<ShowOptions, [string, string]>(cli, async (api, options, reference, port) => {
+        const { limit, offset, columns = [], where, records, json } = options;
+        const { id } = await findExecution(api, reference);
+        const window = { offset: BigInt(offset), limit, columns, where };
+        const reply = await readPort(api, id, portSelector(port), window);
+        if (json) return printJson(terminal, resultDocument(reply));
+        print(terminal, resultText(reply, terminal, { offset: window.offset, records: records === true }));
+        print(terminal, rowsShown(reply, window));
+      }),
     );
+}
+
+interface ShowOptions {
+  limit: number;
+  offset: number;
+  columns?: string[];
+  where: string;
+  records?: boolean;
+}
+
+/** A table; or records, when asked for or when the terminal has no room for so many columns. */
+function resultText(
+  reply: ReadPortResponse,
+  { out, env }: Terminal,
+  { offset, records }: { offset: bigint; records: boolean },
+): string {
+  const width = out.isTTY ? (out.columns ?? 80) : Number.POSITIVE_INFINITY;
+  const paint = paintFor(out, env);
+  const columns = reply.schema?.attributes.length ?? 0;
+  if (records || isTooWide(columns, width))
+    return renderRecords({ ...resultRecords(reply), firstRow: offset + 1n }, { width, paint });
+  return renderTable(resultTable(reply), { width, paint });
 }
 
 /** What `--json` prints of a port. */
@@ -95,7 +127,7 @@ export async function readPort(
   api: Api,
   executionId: string,
   port: PortSelector,
-  window: { offset: bigint; limit: number; columns: string[] },
+  window: { offset: bigint; limit: number; columns: string[]; where?: string },
 ): Promise<ReadPortResponse> {
   const rows: ReadPortResponse["rows"] = [];
   for (;;) {
@@ -105,6 +137,7 @@ export async function readPort(
       offset: window.offset + BigInt(rows.length),
       limit: window.limit - rows.length,
       columns: window.columns,
+      where: window.where ?? "",
     });
     rows.push(...reply.rows);
     const complete = rows.length >= window.limit || reply.rows.length === 0;

@@ -30,11 +30,14 @@ export function addProgramCommands(program: Command, cli: Cli): void {
       setVariable(cli.terminal.env, "POSTERN_SERVER", server);
       setVariable(cli.terminal.env, "POSTERN_TOKEN_FILE", tokenFile);
       exitWhenParentDies();
-      const { main } = await import("../executor/main.js");
+      const { main } = await executorProgram();
       await main();
       adoptExitCode(cli);
     });
 }
+
+/** Loaded only when it is needed: it brings DuckDB with it. */
+export const executorProgram = () => import("../executor/main.js");
 
 function setVariable(env: Terminal["env"], name: string, value: string | undefined): void {
   if (value !== undefined) env[name] = value;

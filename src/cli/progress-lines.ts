@@ -138,7 +138,10 @@ function operatorChange(operator: OperatorView): string {
 }
 
 /** A line of user code as people see it. */
-export function consoleText({ operator, level, text }: ConsoleLine, paint: Paint = plain): string {
+export function consoleText(
+  { operator, level, text }: Pick<ConsoleLine, "operator" | "level" | "text">,
+  paint: Paint = plain,
+): string {
   const colour: Colour = level === "error" ? "red" : "dim";
   return `${paint("dim", `[${printable(operator)}]`)} ${level === "output" ? printable(text) : paint(colour, printable(text))}`;
 }

@@ -13,6 +13,8 @@ const NUMBERS: ReadonlySet<AttributeType> = new Set([
 ]);
 /** No cell is wider than this, even in a file. */
 const WIDEST_CELL = 200;
+/** The same for values in records: --json has them whole. */
+const LONGEST_VALUE = 10_000;
 
 export function resultTable({ schema, rows }: ReadPortResponse): TableContent {
   const attributes = schema?.attributes ?? [];
@@ -23,17 +25,27 @@ export function resultTable({ schema, rows }: ReadPortResponse): TableContent {
   };
 }
 
-/** How much of the port a table shows. */
-export function rowsShown(reply: ReadPortResponse, offset: bigint): string {
-  const shown = BigInt(reply.rows.length);
-  if (shown === reply.totalRows) return counted(shown, "row");
-  if (shown === 0n) return `no rows from ${offset} on, of ${reply.totalRows}`;
-  return `rows ${offset + 1n} to ${offset + shown} of ${reply.totalRows}`;
+/** The same with values at a length that can be read below each other. */
+export function resultRecords({ schema, rows }: ReadPortResponse): { head: string[]; rows: string[][] } {
+  const attributes = schema?.attributes ?? [];
+  return {
+    head: attributes.map(({ name }) => name),
+    rows: rows.map(({ cells }) => attributes.map((_, i) => cellText(cells[i], LONGEST_VALUE))),
+  };
 }
 
-function cellText(cell: Cell | undefined): string {
+/** How much of the port, or of the rows that were asked for, is shown. */
+export function rowsShown(reply: ReadPortResponse, { offset, where = "" }: { offset: bigint; where?: string }): string {
+  const shown = BigInt(reply.rows.length);
+  const all = where === "" ? "" : " meeting the filter";
+  if (shown === reply.totalRows) return `${counted(shown, "row")}${all}`;
+  if (shown === 0n) return `no rows from ${offset} on, of ${reply.totalRows}${all}`;
+  return `rows ${offset + 1n} to ${offset + shown} of ${reply.totalRows}${all}`;
+}
+
+function cellText(cell: Cell | undefined, longest = WIDEST_CELL): string {
   const text = valueText(cell);
-  return text.length > WIDEST_CELL ? `${text.slice(0, WIDEST_CELL - 1)}…` : text;
+  return text.length > longest ? `${text.slice(0, longest - 1)}…` : text;
 }
 
 function valueText(cell: Cell | undefined): string {

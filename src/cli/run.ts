@@ -143,7 +143,7 @@ export async function viewedResults(api: Api, executionId: string, limit: number
 export function printResults(terminal: Terminal, results: ViewedResult[]): void {
   const paint = paintFor(terminal.out, terminal.env);
   for (const { port, reply } of results) {
-    print(terminal, `\n${paint("bold", port)} (${rowsShown(reply, 0n)})`);
+    print(terminal, `\n${paint("bold", port)} (${rowsShown(reply, { offset: 0n })})`);
     printTable(terminal, resultTable(reply));
   }
 }

@@ -8,6 +8,10 @@ export interface TableContent {
   right?: boolean[];
 }
 
+/** True when even cells of the least width would not fit. */
+export const isTooWide = (columns: number, width: number): boolean =>
+  columns * (LEAST_WIDTH + GAP.length) - GAP.length > width;
+
 const GAP = "  ";
 /** No cell is cut below this, however narrow the terminal: the line then wraps. */
 const LEAST_WIDTH = 6;

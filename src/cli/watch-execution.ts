@@ -51,7 +51,8 @@ export async function watchToEnd(api: Api, executionId: string, options: WatchOp
   return progress.view();
 }
 
-async function* watchOnce(api: Api, executionId: string, after: bigint | undefined, signal: AbortSignal) {
+/** One WatchExecution call, as long as it lasts. */
+export async function* watchOnce(api: Api, executionId: string, after: bigint | undefined, signal: AbortSignal) {
   const metadata = bearer(await api.connection.token());
   const call = api.executionStreams.watchExecution({ executionId, after }, metadata);
   const cancel = () => call.cancel();

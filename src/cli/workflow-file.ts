@@ -55,7 +55,7 @@ export function workflowPlan(json: unknown, name: string): LogicalPlan {
     throw new AppError(
       "invalid",
       "INVALID_WORKFLOW",
-      `${name} was exported from Apache Texera: \`postern plan\` shows how it would be scheduled, but it cannot be run here.`,
+      `${name} was exported from Apache Texera: \`postern import texera\` turns it into a workflow that runs here, and \`postern plan\` shows how it would be scheduled there.`,
     );
   const [first, ...others] = shaped.error.issues;
   const where = first!.path.join(".") || "the file";

@@ -208,6 +208,26 @@ describe("command line", () => {
     expect(seen.slice(1).reduce((sum, length) => sum + Number(length), 0)).to.equal(400_000);
   });
 
+  it("tells how many rows of a dataset are malformed, and how it was told to read it", async () => {
+    let encoding: string | undefined;
+    server.handlers.uploadDataset = async (pieces) => {
+      for await (const { piece } of pieces) if (piece?.$case === "header") encoding = piece.value.format?.encoding;
+      return UploadDatasetResponse.fromPartial({
+        created: true,
+        version: { datasetName: "d", version: 1, rowCount: 2n, byteCount: 4n, malformedRowCount: 3n },
+      });
+    };
+    await writeFile(join(dir, "d.csv"), "a\n1\n");
+    const { out } = await run("dataset", "put", "d", "d.csv", "--encoding", "latin-1");
+    expect(out).to.contain(
+      '  3 malformed rows: a scan fails at the first, or leaves them out with "malformedRows": "skip"',
+    );
+    expect(encoding).to.equal("latin-1");
+    expect((await run("dataset", "put", "d", "d.csv", "--encoding", "ebcdic")).err).to.match(
+      /Allowed choices are utf-8/,
+    );
+  });
+
   it("stops an upload with the server's own sentence when the server refuses it half way", async () => {
     server.handlers.uploadDataset = async (pieces) => {
       for await (const _ of pieces) throw new AppError("exhausted", "STORAGE_FULL", "The disk is full.");
@@ -260,6 +280,22 @@ describe("command line", () => {
       { city: "Oslo", n: "9007199254740993", at: "1970-01-01T00:00:01Z" },
       { city: null, n: null, at: null },
     ]);
+  });
+
+  it("asks the server for the rows that meet a filter, and shows rows as records where a table would not fit", async () => {
+    server.handlers.getExecution = () => GetExecutionResponse.fromPartial({ execution: { id: EXECUTION_ID } });
+    const asked: string[] = [];
+    server.handlers.readPort = ({ where }) => {
+      asked.push(where);
+      return ReadPortResponse.fromPartial({
+        totalRows: 1n,
+        schema: { attributes: [{ name: "city", type: 1 }] },
+        rows: [{ cells: [{ value: { $case: "stringValue", value: "Oslo" } }] }],
+      });
+    };
+    const { out } = await run("show", EXECUTION_ID, "top", "--where", "n > 3", "--records");
+    expect(asked).to.deep.equal(["n > 3"]);
+    expect(out).to.equal("─ row 1 ─\ncity  Oslo\n1 row meeting the filter\n");
   });
 
   it("reads on when one reply could not hold all rows", async () => {

@@ -160,7 +160,7 @@ describe("postern plan", () => {
         fakeTerminal({ cwd: dir, env: { POSTERN_SERVER: "127.0.0.1:1", POSTERN_TOKEN: "t", POSTERN_PROJECT: "p" } }),
       );
       expect(code).to.equal(2);
-      expect(err).to.contain("was exported from Apache Texera: `postern plan` shows");
+      expect(err).to.contain("was exported from Apache Texera: `postern import texera` turns it into");
     });
 
     it("is drawn to standard output, or into a file", async () => {

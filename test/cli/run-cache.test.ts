@@ -36,7 +36,7 @@ describe("postern run with a cache", () => {
       },
       getExecution: () =>
         GetExecutionResponse.fromPartial({ ...ended, execution: { ...execution, ...ended.execution } }),
-      getOperatorStatistics: () => ({ executionId: ID, operators: [] }),
+      getOperatorStatistics: () => ({ executionId: ID, operators: [], smoothed: [] }),
       async *watchExecution() {
         yield WatchExecutionResponse.fromPartial({ item: { $case: "snapshot", value: { execution } } });
       },

@@ -60,7 +60,7 @@ describe("postern run", () => {
     server = await startFakeServer({
       prepareExecution: () => PrepareExecutionResponse.fromPartial({ execution: execution() }),
       getExecution: () => GetExecutionResponse.fromPartial({ execution: execution(EXECUTION_STATE_COMPLETED) }),
-      getOperatorStatistics: () => ({ executionId: ID, operators: [] }),
+      getOperatorStatistics: () => ({ executionId: ID, operators: [], smoothed: [] }),
       listPorts: () =>
         ListPortsResponse.fromPartial({
           ports: [

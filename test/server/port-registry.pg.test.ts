@@ -178,6 +178,7 @@ describe("PortRegistry", () => {
           offset: 0n,
           limit: 0,
           columns: [],
+          where: "",
           ...changes,
         },
         { token },
@@ -197,6 +198,30 @@ describe("PortRegistry", () => {
       const page = await read({ columns: ["WEIGHT"], limit: 1 });
       expect(page.schema!.attributes.map((a) => a.name)).to.deep.equal(["weight"]);
       expect(await rejection(read({ columns: ["colour"] }))).to.include({ code: "invalid" });
+    });
+
+    it("returns only the rows that meet an expression, pages through them and counts them", async () => {
+      const where = `weight >= ${HUGE} + 100 and name like '%9' -- those that end in nine`;
+      const page = await read({ where, offset: 10n, limit: 3, columns: ["name"] });
+      expect(page.totalRows).to.equal(15n);
+      expect(page.rows.map(({ cells }) => cells[0]!.value)).to.deep.equal(
+        ["n209", "n219", "n229"].map((value) => ({ $case: "stringValue", value })),
+      );
+    });
+
+    it("refuses an expression that reads anything else, is none, or fails over the rows, in one sentence", async () => {
+      for (const [where, sentence] of [
+        ["name in (select name from read_parquet('/etc/passwd'))", /subquery/],
+        ["getenv('HOME') = ''", /no function/],
+        ["colour = 'red'", /no column "colour"/],
+        ["weight", /true or false/],
+        ["true; drop table x", /no SQL expression/],
+        ["cast(name as integer) > 0", /Could not convert/],
+      ] as const)
+        expect(await rejection(read({ where })), where)
+          .to.include({ code: "invalid" })
+          .and.property("message")
+          .match(sentence);
     });
 
     it("refuses who may not see the workflow, and limits beyond 10,000", async () => {

@@ -21,7 +21,6 @@ import { storedPlan } from "../executions/execution-plan.js";
 import { consoleToWire, portToWire } from "../executions/execution-wire.js";
 import { consoleRows, portRows, type ReportedBy } from "../executions/port-registration.js";
 import { executionPrefix } from "../executions/result-location.js";
-import { isDamaged, type ResultReader } from "../executions/result-reader.js";
 import { addAuditEntry } from "../repositories/audit-log.js";
 import { lockReportable } from "../repositories/execution-leases.js";
 import { type ExecutionRow, executionById, latestExecution, lockExecutions } from "../repositories/executions.js";
@@ -36,6 +35,7 @@ import {
   upsertPorts,
 } from "../repositories/ports.js";
 import { present } from "../request-fields.js";
+import { isDamaged, type ResultReader } from "../results/result-reader.js";
 
 interface Deps {
   db: Database;
@@ -108,7 +108,8 @@ export function portRegistryService({
     async readPort(request, { caller }) {
       const { id, projectId } = await readableExecution(db, caller, request.executionId);
       const port = await requirePort(db, id, request);
-      const wanted = { offset: request.offset, limit: rowLimit(request), columns: request.columns };
+      const { offset, columns, where } = request;
+      const wanted = { offset, limit: rowLimit(request), columns, where };
       const page = await results.readRows(port, wanted).catch(async (error: unknown) => {
         // What cannot be read must not be reused either: run again, the workflow computes it.
         if (isDamaged(error)) {
@@ -117,7 +118,7 @@ export function portRegistryService({
         }
         throw error;
       });
-      return { schema: schemaToWire(page.schema), rows: page.rows, totalRows: port.rowCount };
+      return { schema: schemaToWire(page.schema), rows: page.rows, totalRows: page.totalRows ?? port.rowCount };
     },
 
     async clearExecution({ executionId }, { caller }) {
