@@ -169,6 +169,7 @@ create table dataset_version (
   modified_at timestamp with time zone not null,
   created_by text not null,
   created_at timestamp with time zone not null default now(),
+  malformed_row_count bigint not null default 0,
   constraint dataset_version_pkey PRIMARY KEY (dataset_id, version),
   constraint dataset_version_dataset_id_fkey FOREIGN KEY (dataset_id) REFERENCES dataset(id) ON DELETE CASCADE,
   constraint dataset_version_version_check CHECK (version > 0)
@@ -282,6 +283,7 @@ create table operator_statistics (
   busy_ms bigint not null,
   progress double precision,
   peak_memory_bytes bigint not null,
+  malformed_rows bigint not null default 0,
   constraint operator_statistics_pkey PRIMARY KEY (execution_id, operator_id, layer),
   constraint operator_statistics_execution_id_fkey FOREIGN KEY (execution_id) REFERENCES execution(id) ON DELETE CASCADE
 );

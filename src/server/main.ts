@@ -2,7 +2,7 @@
 import { mkdir } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { type AccessServiceServer, AccessServiceService } from "../contract/postern/v1/access.js";
-import { type CacheServiceServer, CacheServiceService } from "../contract/postern/v1/cache.js";
+import type { CacheServiceServer } from "../contract/postern/v1/cache.js";
 import { type CompileServiceServer, CompileServiceService } from "../contract/postern/v1/compile.js";
 import { type DatasetServiceServer, DatasetServiceService } from "../contract/postern/v1/dataset.js";
 import { type PortRegistryServer, PortRegistryService } from "../contract/postern/v1/port_registry.js";
@@ -13,6 +13,7 @@ import { createLogger, type Logger } from "../process/log.js";
 import { release } from "../process/release.js";
 import { createShutdown, type Shutdown } from "../process/shutdown.js";
 import { type ExecutionServer, executionDefinition } from "../rpc/executor-frame.js";
+import { cacheDefinition } from "../rpc/lookup-reply.js";
 import { providerKeys } from "./access/token-keys.js";
 import { createTokenVerifier } from "./access/token-verification.js";
 import { createTokenIssuer } from "./access/tokens.js";
@@ -32,11 +33,11 @@ import { createEventCommitter } from "./executions/event-committer.js";
 import { createEventFeed, type EventFeed } from "./executions/event-feed.js";
 import { createPlanMemory } from "./executions/execution-plan.js";
 import { createQueueDispatcher, type QueueDispatcher } from "./executions/queue-dispatcher.js";
-import { createResultReader } from "./executions/result-reader.js";
 import { createStreamAttention } from "./executions/stream-attention.js";
 import { keepHouse } from "./housekeeping.js";
 import { createNotifications, type Notifications } from "./notifications.js";
 import { workflowVersion } from "./repositories/workflows.js";
+import { createResultReader } from "./results/result-reader.js";
 import { createPlanScheduler } from "./scheduling/plan-scheduler.js";
 import { accessService } from "./services/access-service.js";
 import { cacheService } from "./services/cache-service.js";
@@ -191,15 +192,16 @@ async function createServices(
     providerKeys: providerKeys(config.jwksUrl),
     ownKeys: tokens.publicKeys,
   });
-  const results = await createResultReader(config.resultRoot);
-  shutdown.add("result reader", () => results.close());
   const binder = await createSchemaBinder();
   shutdown.add("schema binder", () => binder.close());
+  const bindSchemas = rememberBindings(binder.bindSchemas);
+  const results = await createResultReader({ resultRoot: config.resultRoot, bindSchemas });
+  shutdown.add("result reader", () => results.close());
   const scheduler = createPlanScheduler({ log });
   shutdown.add("plan scheduler", () => scheduler.close());
   const { schedule } = scheduler;
   const compile = planCompiler({
-    bindSchemas: rememberBindings(binder.bindSchemas),
+    bindSchemas,
     schedule: async (plan, viewed) =>
       (await schedule(plan, viewed, { cost: "ports", deadlineMs: USUAL_SCHEDULE_MS })).plan,
   });
@@ -239,7 +241,7 @@ async function createServices(
         portRegistryService({ db, resultRoot: config.resultRoot, results }),
       ),
       mount<CacheServiceServer>(
-        CacheServiceService,
+        cacheDefinition,
         cacheService({
           ...config,
           db,

@@ -258,7 +258,7 @@ function bind(server: Server, address: string, credentials: ServerCredentials): 
         new AppError(
           "unavailable",
           "UNAVAILABLE",
-          `Cannot listen on ${address} (${error.message}): choose another with POSTERN_LISTEN.`,
+          `Cannot listen on ${address} (${error.message}): choose another with POSTERN_LISTEN (with postern dev: --listen).`,
           { cause: error },
         ),
       );

@@ -91,14 +91,14 @@ function figuresFromCache(
   for (const operator of plan.operators)
     for (const { key } of operator.outputs) {
       const hit = hits.get(globalPortId(key));
-      if (hit) counted.set(operatorKey(operator), hit.tupleCount);
+      if (hit) counted.set(globalPortId(key), hit.tupleCount);
     }
   const counts = inferRowCounts(plan, counted);
   return new Map(
     plan.operators.map(({ operatorId, layer }) => {
       const key = operatorKey({ operatorId, layer });
       const { inputRows, outputRows } = counts.get(key) ?? {};
-      const nothing = { outputBytes: 0n, busyMs: 0n, peakMemoryBytes: 0n };
+      const nothing = { outputBytes: 0n, busyMs: 0n, peakMemoryBytes: 0n, malformedRows: 0n };
       return [
         key,
         {

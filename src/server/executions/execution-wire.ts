@@ -61,6 +61,7 @@ export const statisticsToWire = (row: OperatorStatisticsRow): wire.OperatorStati
   busyMs: row.busyMs,
   progress: row.progress ?? undefined,
   peakMemoryBytes: row.peakMemoryBytes,
+  malformedRows: row.malformedRows,
 });
 
 export const statisticsFromWire = (figures: wire.OperatorStatistics): OperatorStatisticsRow => ({
@@ -73,6 +74,7 @@ export const statisticsFromWire = (figures: wire.OperatorStatistics): OperatorSt
   busyMs: figures.busyMs,
   progress: figures.progress ?? null,
   peakMemoryBytes: figures.peakMemoryBytes,
+  malformedRows: figures.malformedRows,
 });
 
 /** Figures of every operator of the plan, in plan order; those that never reported are READY with none. */

@@ -2,10 +2,10 @@
 import { operatorKey, type PhysicalOperatorKey } from "../../core/plan.js";
 import type { CostModel } from "../../core/scheduling/find-schedule.js";
 import type { Queryable } from "../database/database.js";
-import { lastFigures, lastPortBytes } from "../repositories/workflow-history.js";
+import { lastPortBytes, smoothedFigures } from "../repositories/workflow-history.js";
 
 export interface RunEstimates {
-  /** Seconds each operator took when it last ran, by operator key; never of what the cache served. */
+  /** Seconds each operator takes, smoothed over its newest runs, by operator key; never of what the cache served. */
   seconds: Map<string, number>;
   /** Bytes of each port as last written, by global port id. */
   bytes: Map<string, number>;
@@ -17,7 +17,7 @@ export async function runEstimates(
   db: Queryable,
   of: { projectId: string; workflowId: string },
 ): Promise<RunEstimates> {
-  const [figures, bytes] = await Promise.all([lastFigures(db, of), lastPortBytes(db, of)]);
+  const [figures, bytes] = await Promise.all([smoothedFigures(db, of), lastPortBytes(db, of)]);
   return { seconds: new Map(figures.map((row) => [operatorKey(row), Number(row.busyMs) / 1_000])), bytes };
 }
 

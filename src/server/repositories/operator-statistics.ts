@@ -12,6 +12,7 @@ export interface OperatorStatisticsRow {
   busyMs: bigint;
   progress: number | null;
   peakMemoryBytes: bigint;
+  malformedRows: bigint;
 }
 
 export type OfExecution<Row> = Row & { executionId: string };
@@ -19,16 +20,16 @@ export type OfExecution<Row> = Row & { executionId: string };
 /** Replaces the figures of the operators named; takes `figureParams`. At most one row per operator of an execution. */
 export const UPSERT_FIGURES = `
     insert into operator_statistics (execution_id, operator_id, layer, state, input_rows, output_rows, output_bytes,
-                                     busy_ms, progress, peak_memory_bytes)
+                                     busy_ms, progress, peak_memory_bytes, malformed_rows)
     select u.*
       from unnest(cast(:figureExecutionIds as uuid[]), cast(:figureOperatorIds as text[]), cast(:figureLayers as text[]),
                   cast(:figureStates as text[]), cast(:inputRows as bigint[]), cast(:outputRows as bigint[]),
                   cast(:outputBytes as bigint[]), cast(:busyMs as bigint[]), cast(:progress as double precision[]),
-                  cast(:peakMemoryBytes as bigint[])) u
+                  cast(:peakMemoryBytes as bigint[]), cast(:malformedRows as bigint[])) u
     on conflict (execution_id, operator_id, layer) do update
       set state = excluded.state, input_rows = excluded.input_rows, output_rows = excluded.output_rows,
           output_bytes = excluded.output_bytes, busy_ms = excluded.busy_ms, progress = excluded.progress,
-          peak_memory_bytes = excluded.peak_memory_bytes`;
+          peak_memory_bytes = excluded.peak_memory_bytes, malformed_rows = excluded.malformed_rows`;
 
 export const figureParams = (rows: OfExecution<OperatorStatisticsRow>[]) => ({
   figureExecutionIds: rows.map((r) => r.executionId),
@@ -41,6 +42,7 @@ export const figureParams = (rows: OfExecution<OperatorStatisticsRow>[]) => ({
   busyMs: rows.map((r) => r.busyMs),
   progress: rows.map((r) => r.progress),
   peakMemoryBytes: rows.map((r) => r.peakMemoryBytes),
+  malformedRows: rows.map((r) => r.malformedRows),
 });
 
 export async function upsertOperatorStatistics(
@@ -73,7 +75,8 @@ export const operatorStateParams = (rows: OperatorStateRow[]) => ({
 /** The figures of every operator that reported any. */
 export async function operatorStatistics(db: Queryable, executionId: string): Promise<OperatorStatisticsRow[]> {
   return db.query<OperatorStatisticsRow>(
-    `select operator_id, layer, state, input_rows, output_rows, output_bytes, busy_ms, progress, peak_memory_bytes
+    `select operator_id, layer, state, input_rows, output_rows, output_bytes, busy_ms, progress, peak_memory_bytes,
+            malformed_rows
        from operator_statistics where execution_id = :executionId`,
     { executionId },
   );

@@ -18,9 +18,31 @@ export async function lastFigures(
 ): Promise<OperatorStatisticsRow[]> {
   return db.query<OperatorStatisticsRow>(
     `select distinct on (s.operator_id, s.layer) s.operator_id, s.layer, s.state, s.input_rows, s.output_rows,
-            s.output_bytes, s.busy_ms, s.progress, s.peak_memory_bytes
+            s.output_bytes, s.busy_ms, s.progress, s.peak_memory_bytes, s.malformed_rows
        from ${RECENT} run join operator_statistics s on s.execution_id = run.id and s.state = 'COMPLETED'
       order by s.operator_id, s.layer, run.id desc`,
+    of,
+  );
+}
+
+/**
+ * Figures of each operator smoothed over its newest runs: each run weighs half of the next newer one, so that what
+ * changed is soon believed and one odd run is not.
+ */
+export async function smoothedFigures(
+  db: Queryable,
+  of: { projectId: string; workflowId: string },
+): Promise<OperatorStatisticsRow[]> {
+  const smoothed = (column: string) =>
+    `cast(round(sum(weight * ${column}) / sum(weight) filter (where ${column} is not null)) as bigint) as ${column}`;
+  return db.query<OperatorStatisticsRow>(
+    `select operator_id, layer, 'COMPLETED' as state, cast(null as double precision) as progress,
+            ${["input_rows", "output_rows", "output_bytes", "busy_ms", "peak_memory_bytes", "malformed_rows"]
+              .map(smoothed)
+              .join(",\n            ")}
+       from (select s.*, 0.5 ^ (row_number() over (partition by s.operator_id, s.layer order by run.id desc) - 1) as weight
+               from ${RECENT} run join operator_statistics s on s.execution_id = run.id and s.state = 'COMPLETED') newest
+      group by operator_id, layer`,
     of,
   );
 }

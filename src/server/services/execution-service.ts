@@ -41,6 +41,7 @@ import {
   visibleExecutions,
 } from "../repositories/executions.js";
 import { operatorStatistics } from "../repositories/operator-statistics.js";
+import { smoothedFigures } from "../repositories/workflow-history.js";
 import { freeText, pageSize, present } from "../request-fields.js";
 import { replayable, storedReply } from "../request-replies.js";
 
@@ -183,11 +184,12 @@ export function executionService(deps: Deps): ServiceMethods<ExecutionServer, Ca
         of.$case === "executionId"
           ? await readableExecution(db, caller, of.value)
           : await latestSuccess(deps, caller, of.value);
-      if (!row) return { executionId: "", operators: [] };
+      if (!row) return { executionId: "", operators: [], smoothed: [] };
       const plan = await storedPlan(db, row.id);
       return {
         executionId: row.id,
         operators: statisticsInPlanOrder(plan.operators, await operatorStatistics(db, row.id)),
+        smoothed: of.$case === "workflow" ? statisticsInPlanOrder(plan.operators, await smoothedFigures(db, row)) : [],
       };
     },
 
