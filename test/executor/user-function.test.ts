@@ -1,4 +1,3 @@
-import { spawnSync } from "node:child_process";
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
@@ -6,12 +5,9 @@ import { expect } from "chai";
 import { ConsoleMessage_Level } from "../../src/contract/postern/v1/execution.js";
 import type { Language, Schema } from "../../src/core/plan.js";
 import { findUserCodeHost, type UserCodeHost } from "../../src/executor/user-code/host.js";
-import type { ChildCommand } from "../../src/executor/user-code/sandbox.js";
+import { PYTHON } from "../support/function-runs.js";
 import { columns, planOf, scan, userFunction } from "../support/physical-plans.js";
-import { ran, rowsOf, scratch, silent, thisHost } from "../support/plan-runs.js";
-
-const PYTHON = spawnSync("python3", ["--version"]).status === 0;
-const NAMESPACES = spawnSync("unshare", ["--user", "--net", "--pid", "--fork", "true"]).status === 0;
+import { ran, rowsOf, scratch, THIS_HOST, thisHost } from "../support/plan-runs.js";
 
 const TYPES = columns("s:string i:integer l:long d:double b:boolean t:timestamp x:binary a:any");
 const EVERY_TYPE = `s,i,l,d,b,t,x,a
@@ -37,8 +33,7 @@ interface Case {
     | "none"
     | "noRow"
     | "repeat"
-    | "memory"
-    | "leave",
+    | "memory",
     string
   >;
   trace: RegExp;
@@ -61,7 +56,6 @@ const JAVASCRIPT: Case = {
     noRow: "function processTuple(t) { return 5; }",
     repeat: "function* processTuple(t) { for (let i = 0; i < 10000; i++) yield { greeting: t.name + i }; }",
     memory: "const kept = []; function processTuple(t) { for (;;) kept.push('x'.repeat(100000) + kept.length); }",
-    leave: "",
   },
   trace: /RangeError: too old\n\s+at check \(user-code\.js:3.*\n\s+at processTuple \(user-code\.js:6/,
 };
@@ -85,7 +79,6 @@ const PYTHON_CASE: Case = {
     noRow: "def process_tuple(t):\n    return 5\n",
     repeat: "def process_tuple(t):\n    for i in range(10000):\n        yield {'greeting': t['name'] + str(i)}\n",
     memory: "kept = []\ndef process_tuple(t):\n    while True: kept.append('x' * 100000 + str(len(kept)))\n",
-    leave: "import os\ndef process_tuple(t):\n    os._exit(3)\n",
   },
   trace:
     /File "user_code.py", line 7, in process_tuple\n\s+check\(t\['age'\]\)\n[\s\S]*line 3, in check\n[\s\S]*ValueError: too old/,
@@ -166,7 +159,7 @@ for (const { language, identity, code, trace } of [JAVASCRIPT, PYTHON_CASE]) {
       );
       expect(failure.detail).to.match(trace);
       expect(failure.detail).to.include('Row 3: {"name":"Cid","age":52}');
-      expect(failure.detail).not.to.match(/driver|python_child|site-packages|node_modules/);
+      expect(failure.detail).not.to.match(/driver|postern|site-packages|node_modules/);
     });
 
     it("that leaves a declared column out is told which", async () => {
@@ -199,7 +192,7 @@ for (const { language, identity, code, trace } of [JAVASCRIPT, PYTHON_CASE]) {
       const running = ran(people(code.forever), { ...options, signal: stop.signal });
       setTimeout(() => stop.abort(), 400);
       expect((await running).state).to.equal("KILLED");
-      expect(processesAbout(place.directory)).to.deep.equal([]);
+      expect(childrenOfThisProcess()).to.deep.equal([]);
     });
 
     it("that hoards memory is ended, and the executor lives on", async () => {
@@ -244,8 +237,11 @@ for (const { language, identity, code, trace } of [JAVASCRIPT, PYTHON_CASE]) {
     });
 
     it("leaves no directory of its own behind", async () => {
-      await ran(people(code.greet), options);
-      expect(readdirSync(join(place.directory, "work"))).to.deep.equal(["spill"]);
+      const { directory } = place;
+      const host = await findUserCodeHost({ ...THIS_HOST, directory });
+      await ran(people(code.greet), { ...options, host });
+      await host.close();
+      expect(readdirSync(directory).filter((name) => name.startsWith("postern-user-code"))).to.deep.equal([]);
     });
 
     it("reads and gives a hundred thousand rows in batches", async () => {
@@ -258,173 +254,16 @@ for (const { language, identity, code, trace } of [JAVASCRIPT, PYTHON_CASE]) {
   });
 }
 
-/** Processes that work in, or were started about, a directory of this test. */
-function processesAbout(directory: string): string[] {
+/** Processes of user code that come from this one. */
+function childrenOfThisProcess(): string[] {
   return readdirSync("/proc")
     .filter((name) => /^\d+$/.test(name))
     .filter((pid) => {
-      const found = spawnSync("readlink", [`/proc/${pid}/cwd`]).stdout?.toString() ?? "";
-      return found.includes(directory);
+      try {
+        const [, parent] = /^PPid:\s+(\d+)$/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))!;
+        return Number(parent) === process.pid && readFileSync(`/proc/${pid}/cmdline`, "utf8").includes("/user-code/");
+      } catch {
+        return false; // it has ended meanwhile
+      }
     });
 }
-
-describe(`the process of user code${PYTHON ? "" : " (pending: this machine has no python3)"}`, () => {
-  let place: ReturnType<typeof scratch>;
-  before(function () {
-    if (!PYTHON) this.skip();
-  });
-  beforeEach(() => {
-    place = scratch();
-  });
-  afterEach(() => place.remove());
-
-  async function tells(
-    source: string,
-    host: UserCodeHost,
-    output = columns("v:string"),
-    language: Language = "python",
-  ) {
-    const path = join(place.directory, "in.csv");
-    writeFileSync(path, PEOPLE_CSV);
-    const plan = planOf(
-      [
-        scan("in", PEOPLE, { uri: pathToFileURL(path).href }),
-        { ...userFunction("f", language, PEOPLE, source, output), materialized: true },
-      ],
-      ["in>f"],
-    );
-    const resultPrefix = `${pathToFileURL(join(place.directory, "results")).href}/`;
-    return ran(plan, { resultPrefix, workDirectory: place.directory, host });
-  }
-
-  it("has an empty environment, and no token in it, its memory map or its command line", async () => {
-    process.env.POSTERN_TEST_SECRET = "token-hunter2";
-    try {
-      const source = `import os
-def process_tuple(t):
-    seen = [repr(dict(os.environ)), open('/proc/self/cmdline').read(), open('/proc/self/environ').read()]
-    return {'v': ' '.join(seen)}
-`;
-      const { fileOf } = await tells(source, await thisHost());
-      const [[seen]] = (await rowsOf(fileOf("f"))) as [[string]];
-      expect(seen).to.match(/^\{('LC_CTYPE': 'C.UTF-8')?\} /);
-      expect(seen).not.to.match(/hunter2|POSTERN|PATH/);
-      expect(seen.split(" ").at(-1)).to.equal("");
-    } finally {
-      delete process.env.POSTERN_TEST_SECRET;
-    }
-  });
-
-  it("has UTC as its local time in both languages, wherever the host is", async () => {
-    const { sandbox, ...rest } = await thisHost();
-    const inTokyo = { ...sandbox, wrap: ({ command }: ChildCommand) => ["/usr/bin/env", "TZ=Asia/Tokyo", ...command] };
-    const code = {
-      javascript: "function processTuple(t) { return { v: String(new Date(2020, 0, 1).getTime() / 1000) }; }",
-      python:
-        "import time\ndef process_tuple(t): return {'v': str(int(time.mktime((2020, 1, 1, 0, 0, 0, 0, 0, 0))))}\n",
-    };
-    for (const language of ["javascript", "python"] as const) {
-      const { fileOf } = await tells(code[language], { ...rest, sandbox: inTokyo }, undefined, language);
-      expect(await rowsOf(fileOf("f")), language).to.deep.equal(Array(3).fill(["1577836800"]));
-    }
-  });
-
-  it("inherits no descriptor but its pipes", async () => {
-    const source = `import os
-def process_tuple(t):
-    return {'v': ' '.join(sorted(os.readlink('/proc/self/fd/' + f).split(':')[0] for f in os.listdir('/proc/self/fd') if os.path.exists('/proc/self/fd/' + f) or True and os.path.islink('/proc/self/fd/' + f)))}
-`;
-    const { fileOf, manifest } = await tells(source, await thisHost());
-    expect(manifest.failure).to.equal(undefined);
-    const [[seen]] = (await rowsOf(fileOf("f"))) as [[string]];
-    for (const one of seen.split(" ")) expect(one).to.match(/^(socket|pipe|\/dev\/null|\/proc\/\d+\/fd)$/);
-  });
-
-  it(`sees no file of the executor where the host can hide them${NAMESPACES ? "" : " (pending: this machine has no user namespaces)"}`, async function () {
-    const host = await thisHost();
-    if (!NAMESPACES || !host.layers.includes("private-files")) return this.skip();
-    writeFileSync(join(place.directory, "serve.token"), "token-hunter2");
-    const source = `import os, sys
-def attempt(what):
-    try:
-        return what()
-    except OSError as error:
-        return type(error).__name__
-def process_tuple(t):
-    held = [name for name in ${JSON.stringify([place.directory, process.cwd(), process.env.HOME ?? "/root"])}
-            if any(os.path.isfile(os.path.join(at, file)) and not at.startswith(sys.base_prefix) and file != 'python_child.py'
-                   for at, _, files in os.walk(name) for file in files)]
-    tries = [attempt(lambda: open('/etc/shadow').read()),
-             attempt(lambda: open(${JSON.stringify(join(place.directory, "results", "x"))}, 'w')),
-             attempt(lambda: open('/usr/bin/x', 'w')),
-             attempt(lambda: open('/proc/sys/kernel/core_pattern', 'w')),
-             attempt(lambda: os.setuid(1)), attempt(lambda: os.chroot('/tmp'))]
-    return {'v': repr([held, tries])}
-`;
-    const { fileOf, manifest } = await tells(source, host);
-    expect(manifest.failure).to.equal(undefined);
-    const [[seen]] = (await rowsOf(fileOf("f"))) as [[string]];
-    expect(seen).to.match(
-      /^\[\[\], \['FileNotFoundError', 'FileNotFoundError', '(OSError|PermissionError)', '(OSError|PermissionError)', '(OSError|PermissionError)', 'PermissionError'\]\]$/,
-    );
-  });
-
-  const isolation = NAMESPACES ? "" : " (pending: this machine has no user namespaces)";
-  it(`sees no other process and no network where the host isolates${isolation}`, async function () {
-    if (!NAMESPACES) this.skip();
-    const host = await thisHost();
-    expect(host.layers).to.include.members(["pid-namespace", "network-namespace"]);
-    const source = `import os, socket
-def process_tuple(t):
-    try:
-        socket.create_connection(('127.0.0.1', 1), 1)
-        net = 'connected'
-    except OSError as e:
-        net = type(e).__name__
-    return {'v': net + ' ' + str(len([p for p in os.listdir('/proc') if p.isdigit()]))}
-`;
-    const { fileOf } = await tells(source, host);
-    const [[seen]] = (await rowsOf(fileOf("f"))) as [[string]];
-    const [net, count] = seen.split(" ");
-    expect(net).to.be.oneOf(["OSError", "ConnectionRefusedError", "TimeoutError"]);
-    if (host.layers.includes("private-proc")) expect(Number(count)).to.be.lessThan(4);
-  });
-
-  it("that ends by itself is an error of user code, in a sentence", async () => {
-    const { manifest } = await tells(PYTHON_CASE.code.leave, await thisHost());
-    expect(manifest.failure?.message).to.match(/ended without an answer.*exit code 3/);
-  });
-
-  it("that sends nonsense is an error of user code, in a sentence", async () => {
-    const source = "import os\ndef process_tuple(t):\n    os.write(3, b'\\x05\\x00\\x00\\x00[1,2]')\n    os._exit(0)\n";
-    const { manifest } = await tells(source, await thisHost());
-    expect(manifest.failure?.reason).to.equal("USER_CODE_ERROR");
-    expect(manifest.failure?.message).to.match(/something unreadable/);
-  });
-
-  it("is refused for Python when isolation is required and the host has none", async () => {
-    const host = await findUserCodeHost({
-      python: "python3",
-      policy: "required",
-      path: undefined,
-      isRoot: false,
-      memoryBytes: 1,
-      log: silent,
-    });
-    expect(host.languages).to.deep.equal(["javascript"]);
-    const blind = await findUserCodeHost({
-      python: spawnSync("sh", ["-c", "command -v python3"]).stdout.toString().trim(),
-      policy: "required",
-      path: "/nowhere",
-      isRoot: false,
-      memoryBytes: 1,
-      log: silent,
-    });
-    expect(blind.languages).to.deep.equal(["javascript"]);
-    const { manifest } = await tells(PYTHON_CASE.identity, blind);
-    expect(manifest.failure?.reason).to.equal("SANDBOX_UNAVAILABLE");
-    expect(manifest.failure?.message).to.match(
-      /^This executor refuses Python user code because its host cannot hide processes and files from it/,
-    );
-  });
-});

@@ -1,225 +1,301 @@
-// Runs one user function over the rows of a query, into a table: chunks stream out of DuckDB, through the child, and
-// back through an appender, so that a few thousand rows at most are in this process at a time.
-
-import { join } from "node:path";
-import {
-  BIGINT,
-  BLOB,
-  BOOLEAN,
-  DOUBLE,
-  DuckDBDataChunk,
-  type DuckDBType,
-  INTEGER,
-  TIMESTAMP,
-  VARCHAR,
-} from "@duckdb/node-api";
-import type { AttributeType, Schema } from "../../core/plan.js";
-import { type InputBatch, startChild, type UserCodeChild, UserCodeFault } from "../user-code/child.js";
+// Runs one user function: the rows of every input port go through it, one port after the other, and what it gives goes
+// into the sinks of its output ports.
+//
+// F1  Three things happen at the same time: rows are read and gathered, the child works, and what it gave is put away.
+//     Two requests at most wait for an answer, so a few thousand rows at most are in this process.
+// F2  Batches are small at first, and as large as the function can do in a moment: the first rows are out soon, and a slow
+//     function shows that it goes on.
+// F3  When the run is to stop, nothing new is asked of the child; what it was asked it may end until it is killed.
+import type { DuckDBDataChunk } from "@duckdb/node-api";
+import type { PhysicalOperator, UserFunction } from "../../core/plan.js";
+import { BatchEncoder } from "../user-code/batch-encoder.js";
+import { type FunctionProcess, loadFunction, type Request, UserCodeFault } from "../user-code/function-process.js";
 import type { UserCodeHost } from "../user-code/host.js";
-import type { OutputRows } from "../user-code/reply.js";
-import { ConversionError, decodeCell, encodeColumn } from "../user-code/values.js";
-import type { Engine } from "./duckdb.js";
-import { queryFailure, RunFailure, RunStopped } from "./failure.js";
-import type { Step } from "./fused-query.js";
-import { outputOf } from "./fused-query.js";
-import { createTable } from "./sql-text.js";
+import { outputChunks, UnreadableReply, WrongValue } from "../user-code/output-chunks.js";
+import type { OutputRows } from "../user-code/reply-frame.js";
+import { queryFailure, RunStopped, throwIfStopped } from "./failure.js";
+import { createRequestQueue, type RequestQueue } from "./request-queue.js";
+import type { RowSink, RowSource } from "./row-stream.js";
+import { type CallPlace, faultOf, tooMuch, wrongValue } from "./user-function-failure.js";
 
 export interface UserFunctionDeps {
-  engine: Engine;
-  host: UserCodeHost;
-  /** For the child's own directory. */
-  workDirectory: string;
-  /** Nothing new is begun, and the query is interrupted. */
+  host: Pick<UserCodeHost, "start" | "batchMs" | "memoryBytes">;
+  /** Nothing new is begun. */
   stop: AbortSignal;
   /** The function's process is killed. */
   kill: AbortSignal;
   /** Waits between batches while the run is paused; rejects with RunStopped when it is stopped. */
   rest(): Promise<void>;
+  /** Hears of pauses, also those within a batch; returns how to end that. */
+  onPause(handlers: { pause(): void; resume(): void }): () => void;
   onLine(stream: "output" | "error", line: string): void;
-  onRows(counts: { inputRows: bigint; outputRows: bigint }): void;
+  /** Totals so far. */
+  onRows(counts: {
+    inputRows: bigint;
+    outputRows: bigint;
+    inputRowsByPort: bigint[];
+    outputRowsByPort: bigint[];
+    outputBytes: bigint;
+    peakMemoryBytes: bigint;
+  }): void;
+  /** What the function may give in all; without, a number that only a mistake reaches. */
+  limits?: OutputLimits;
 }
 
-/** Rows of one appended chunk: DuckDB's own vector size. */
-const CHUNK_ROWS = 2_048;
+export interface OutputLimits {
+  rows: bigint;
+  bytes: bigint;
+}
+const LIMITS: OutputLimits = { rows: 1_000_000_000n, bytes: 256n * 1024n ** 3n };
 
-const TYPES: Record<AttributeType, DuckDBType> = {
-  string: VARCHAR,
-  integer: INTEGER,
-  long: BIGINT,
-  double: DOUBLE,
-  boolean: BOOLEAN,
-  timestamp: TIMESTAMP,
-  binary: BLOB,
-  any: VARCHAR,
-};
+export interface UserFunctionCall {
+  operator: PhysicalOperator;
+  userFunction: UserFunction;
+  /** By input port. */
+  inputs: RowSource[];
+  /** By output port. */
+  outputs: RowSink[];
+}
 
-/** Fills the step's table; resolves with the numbers of rows read and written. */
-export async function runUserFunction(
-  deps: UserFunctionDeps,
-  step: Extract<Step, { kind: "call" }>,
-): Promise<{ inputRows: bigint; outputRows: bigint }> {
-  const { engine, host, stop, kill } = deps;
-  const { operatorId } = step.operator;
-  const command = host.commandFor(step.userFunction.language, operatorId);
-  const output = outputOf(step.operator).schema;
-  const reading = engine.take();
-  const writing = engine.take();
-  let child: UserCodeChild | undefined;
+export interface UserFunctionCounts {
+  /** By port. */
+  inputRows: bigint[];
+  outputRows: bigint[];
+  peakMemoryBytes: bigint;
+}
+
+const FIRST_ROWS = 16;
+const MOST_ROWS = 16_384;
+const MOST_BYTES = 1 << 20;
+/** A batch is to take about so long. */
+const BATCH_MS = 200;
+
+/** Rows that were read wait so long for others, when the child has nothing to do. */
+const LINGER_MS = 10;
+
+/** Whether something takes longer than rows that were read may wait. */
+async function isLate(next: Promise<unknown>): Promise<boolean> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<boolean>((resolve) => {
+    timer = setTimeout(() => resolve(true), LINGER_MS);
+  });
   try {
-    await writing.run(createTable(step.table, output), { signal: stop });
-    child = await startChild(
-      { sandbox: host.sandbox, signal: kill },
+    return await Promise.race([late, next.then(() => false)]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** Rejects with RunFailure, or RunStopped. */
+export async function runUserFunction(deps: UserFunctionDeps, call: UserFunctionCall): Promise<UserFunctionCounts> {
+  const { host, stop, kill } = deps;
+  const { operatorId } = call.operator;
+  throwIfStopped(stop);
+  const started = await host.start(call.userFunction.language, operatorId);
+  let child: FunctionProcess | undefined;
+  let forget: (() => void) | undefined;
+  try {
+    child = await loadFunction(
+      started,
       {
-        command,
-        userFunction: step.userFunction,
-        input: inputSchema(step),
-        output,
+        userFunction: call.userFunction,
+        inputs: call.inputs.map(({ schema }) => schema),
+        outputs: call.outputs.map(({ schema }) => schema),
         batchMs: host.batchMs,
         memoryBytes: host.memoryBytes,
-        directory: join(deps.workDirectory, `user-code-${operatorId}`),
         onLine: deps.onLine,
       },
+      kill,
     );
-    const counts = await callWithEveryChunk(deps, step, { child, reading, writing, output });
+    forget = deps.onPause(child);
+    const run = new FunctionRun(deps, call, child);
+    await run.toTheEnd();
     await child.close();
-    return counts;
+    return run.counts();
   } catch (error) {
     if (stop.aborted) throw new RunStopped();
-    if (error instanceof UserCodeFault) throw faultOf(error, step, undefined);
+    if (error instanceof UserCodeFault) throw faultOf(error, { operatorId, call: call.userFunction.call });
     throw queryFailure(error, { operatorIds: [operatorId] });
   } finally {
+    forget?.();
     await child?.kill();
-    reading.release();
-    writing.release();
   }
 }
 
-const inputSchema = (step: Step): Schema => step.operator.inputs[0]?.schema ?? [];
+class FunctionRun {
+  readonly #deps: UserFunctionDeps;
+  readonly #call: UserFunctionCall;
+  readonly #child: FunctionProcess;
+  readonly #inputRows: bigint[];
+  readonly #outputRows: bigint[];
+  #outputBytes = 0n;
+  /** F2 */
+  #batchRows = FIRST_ROWS;
 
-async function callWithEveryChunk(
-  deps: UserFunctionDeps,
-  step: Extract<Step, { kind: "call" }>,
-  {
-    child,
-    reading,
-    writing,
-    output,
-  }: { child: UserCodeChild; reading: ReturnType<Engine["take"]>; writing: ReturnType<Engine["take"]>; output: Schema },
-): Promise<{ inputRows: bigint; outputRows: bigint }> {
-  const schema = inputSchema(step);
-  const appender = await writing.appender(step.table);
-  const counts = { inputRows: 0n, outputRows: 0n };
-  try {
-    for await (const chunk of reading.stream(step.sql, deps.stop)) {
-      await deps.rest();
-      const batch: InputBatch = {
-        rows: chunk.rowCount,
-        columns: schema.map(({ type }, i) => encodeColumn(type, chunk.getColumnValues(i))),
-      };
-      const context = { step, batch, schema, firstRow: counts.inputRows + 1n };
-      try {
-        for await (const rows of child.call(batch)) {
-          for (const part of chunksOf(rows, output, context)) appender.appendDataChunk(part);
-          counts.outputRows += BigInt(rows.rows);
-        }
-      } catch (error) {
-        throw error instanceof UserCodeFault ? faultOf(error, step, context) : error;
-      }
-      counts.inputRows += BigInt(batch.rows);
-      deps.onRows(counts);
-    }
-    appender.flushSync();
-  } finally {
-    appender.closeSync();
+  constructor(deps: UserFunctionDeps, call: UserFunctionCall, child: FunctionProcess) {
+    this.#deps = deps;
+    this.#call = call;
+    this.#child = child;
+    this.#inputRows = call.inputs.map(() => 0n);
+    this.#outputRows = call.outputs.map(() => 0n);
   }
-  return counts;
-}
 
-/** Where a batch lies within the input, for naming rows to people. */
-interface BatchContext {
-  step: Extract<Step, { kind: "call" }>;
-  batch: InputBatch;
-  schema: Schema;
-  /** Number of its first row, from 1. */
-  firstRow: bigint;
-}
+  counts(): UserFunctionCounts {
+    const peakMemoryBytes = BigInt(this.#child.peakMemoryBytes());
+    return { inputRows: this.#inputRows, outputRows: this.#outputRows, peakMemoryBytes };
+  }
 
-function* chunksOf(rows: OutputRows, output: Schema, context: BatchContext): Generator<DuckDBDataChunk> {
-  for (let from = 0; from < rows.rows; from += CHUNK_ROWS) {
-    const to = Math.min(from + CHUNK_ROWS, rows.rows);
-    const chunk = DuckDBDataChunk.create(
-      output.map(({ type }) => TYPES[type]),
-      to - from,
-    );
-    output.forEach(({ name, type }, c) => {
-      const column = rows.columns[c]!;
-      const values = Array.from({ length: to - from }, (_, i) => {
-        try {
-          return decodeCell(type, column[from + i]!);
-        } catch (error) {
-          if (!(error instanceof ConversionError)) throw error;
-          throw wrongValue(error, name, rows.origins[from + i]!, context);
-        }
+  /** Both sides run until the last reply is put away; the first failure of one ends the other. */
+  async toTheEnd(): Promise<void> {
+    const failed = new AbortController();
+    const queue = createRequestQueue<Asked>();
+    let failure: { error: unknown } | undefined;
+    const guarded = (work: Promise<void>) =>
+      work.catch(async (error: unknown) => {
+        failure ??= { error };
+        queue.end();
+        if (error instanceof RunStopped) return; // F3
+        failed.abort();
+        // Else the other side might wait for a child that waits for this one.
+        await this.#child.kill();
       });
-      chunk.setColumnValues(c, values);
+    const signal = AbortSignal.any([this.#deps.stop, failed.signal]);
+    signal.addEventListener("abort", () => queue.end(), { once: true });
+    await Promise.all([guarded(this.#ask(queue, signal)), guarded(this.#putAway(queue))]);
+    if (failure) throw failure.error;
+  }
+
+  /** Reads all inputs and sends them; the queue holds what waits for an answer. */
+  async #ask(queue: RequestQueue<Asked>, signal: AbortSignal): Promise<void> {
+    const { inputs } = this.#call;
+    for (const [port, source] of inputs.entries()) {
+      await this.#askAbout(port, source, queue, signal);
+      await this.#send({ kind: "end-of-port", port }, 0n, queue, signal);
+    }
+    if (inputs.length === 0) await this.#send({ kind: "end-of-port", port: 0 }, 0n, queue, signal);
+    await this.#send({ kind: "finish" }, 0n, queue, signal);
+    queue.end();
+  }
+
+  async #askAbout(port: number, source: RowSource, queue: RequestQueue<Asked>, signal: AbortSignal): Promise<void> {
+    const encoder = new BatchEncoder(source.schema);
+    let firstRow = 1n;
+    let rowBytes = 1;
+    const sendRows = async () => {
+      const { frame, batch } = encoder.take(port);
+      rowBytes = frame.length / batch.rows;
+      await this.#send({ kind: "rows", port, frame, batch }, firstRow, queue, signal);
+      firstRow += BigInt(batch.rows);
+    };
+    const chunks = source.chunks(signal)[Symbol.asyncIterator]();
+    try {
+      const read = () => {
+        const next = chunks.next();
+        // Its failure is met where it is waited for; unless sending fails before.
+        next.catch(() => {});
+        return next;
+      };
+      for (let next = read(); ; ) {
+        if (encoder.rows > 0 && (await isLate(next))) {
+          if (queue.waiting() === 0) await sendRows();
+          continue;
+        }
+        const { done, value: chunk } = await next;
+        if (done) break;
+        next = read();
+        const rows = chunk.rowCount;
+        for (let from = 0; from < rows; ) {
+          const most = Math.min(this.#batchRows, Math.ceil(MOST_BYTES / rowBytes));
+          const to = Math.min(rows, from + Math.max(1, most - encoder.rows));
+          encoder.add(chunk, from, to);
+          from = to;
+          if (encoder.rows >= most || encoder.bytes >= MOST_BYTES) await sendRows();
+        }
+      }
+    } finally {
+      await chunks.return?.();
+    }
+    if (encoder.rows > 0) await sendRows();
+  }
+
+  async #send(request: Request, firstRow: bigint, queue: RequestQueue<Asked>, signal: AbortSignal): Promise<void> {
+    await this.#deps.rest();
+    await queue.room();
+    throwIfStopped(signal);
+    queue.add({ request, firstRow });
+    await this.#child.send(request);
+  }
+
+  async #putAway(queue: RequestQueue<Asked>): Promise<void> {
+    for (let asked = await queue.oldest(); asked !== undefined; asked = await queue.oldest()) {
+      const { request } = asked;
+      const startedAt = performance.now();
+      const place: CallPlace = {
+        operatorId: this.#call.operator.operatorId,
+        call: this.#call.userFunction.call,
+        ports: this.#call.inputs.length,
+        schema: request.kind === "rows" ? this.#call.inputs[request.port]!.schema : [],
+        ...asked,
+      };
+      try {
+        for await (const rows of this.#child.replies(request)) await this.#store(rows, place);
+      } catch (error) {
+        throw error instanceof UserCodeFault ? faultOf(error, place) : error;
+      }
+      if (request.kind === "rows") {
+        this.#inputRows[request.port]! += BigInt(request.batch.rows);
+        this.#pace(request.batch.rows, performance.now() - startedAt);
+      }
+      this.#tell();
+      queue.answered();
+    }
+  }
+
+  /** Puts rows of one reply into their sink. */
+  async #store(rows: OutputRows, place: CallPlace): Promise<void> {
+    const sink = this.#call.outputs[rows.port]!;
+    const batch = place.request.kind === "rows" ? place.request.batch : undefined;
+    this.#outputBytes += BigInt(rows.bytes);
+    const total = this.#outputRows[rows.port]! + BigInt(rows.rows);
+    const limits = this.#deps.limits ?? LIMITS;
+    if (total > limits.rows || this.#outputBytes > limits.bytes) throw tooMuch(place, limits, total > limits.rows);
+    try {
+      for (const chunk of outputChunks(rows, sink.schema, batch)) await this.#append(sink, chunk);
+    } catch (error) {
+      if (error instanceof UnreadableReply)
+        throw new UserCodeFault({ kind: "died", message: "The function's process sent something unreadable." });
+      if (error instanceof WrongValue) throw wrongValue(error, rows, place, this.#outputRows[rows.port]!);
+      throw error;
+    }
+    this.#outputRows[rows.port] = total;
+    if (place.request.kind !== "rows") this.#tell();
+  }
+
+  async #append(sink: RowSink, chunk: DuckDBDataChunk): Promise<void> {
+    await this.#deps.rest();
+    await sink.append(chunk);
+  }
+
+  #pace(rows: number, tookMs: number): void {
+    const fitting = Math.floor((rows * BATCH_MS) / Math.max(1, tookMs));
+    this.#batchRows = Math.max(1, Math.min(MOST_ROWS, fitting, this.#batchRows * 4));
+  }
+
+  #tell(): void {
+    const sum = (counts: bigint[]) => counts.reduce((total, count) => total + count, 0n);
+    this.#deps.onRows({
+      inputRows: sum(this.#inputRows),
+      outputRows: sum(this.#outputRows),
+      inputRowsByPort: [...this.#inputRows],
+      outputRowsByPort: [...this.#outputRows],
+      outputBytes: this.#outputBytes,
+      peakMemoryBytes: BigInt(this.#child.peakMemoryBytes()),
     });
-    yield chunk;
   }
 }
 
-function wrongValue(error: ConversionError, column: string, origin: number, context: BatchContext): RunFailure {
-  const { operatorId } = context.step.operator;
-  const row = context.firstRow + BigInt(origin);
-  return new RunFailure(
-    "USER_CODE_ERROR",
-    `The function of operator ${operatorId} gave column "${column}" a wrong value at input row ${row}: ${error.message}.`,
-    { operatorId, detail: shownRow(context, origin), cause: error },
-  );
-}
-
-function faultOf(
-  { fault }: UserCodeFault,
-  step: Extract<Step, { kind: "call" }>,
-  context: BatchContext | undefined,
-): RunFailure {
-  const { operatorId } = step.operator;
-  const origin = "row" in fault ? fault.row : undefined;
-  const known = context !== undefined && origin !== undefined && origin < context.batch.rows;
-  const at = known ? ` at input row ${context.firstRow + BigInt(origin)}` : "";
-  const whose = `The function of operator ${operatorId}`;
-  const detail = [
-    "trace" in fault ? fault.trace : "",
-    known ? shownRow(context, origin) : "",
-    context && !known
-      ? `In the batch of input rows ${context.firstRow} to ${context.firstRow + BigInt(context.batch.rows - 1)}.`
-      : "",
-  ].filter(Boolean);
-  const more = { operatorId, detail: detail.join("\n\n") };
-  switch (fault.kind) {
-    case "exception":
-      return new RunFailure("USER_CODE_ERROR", `${whose} failed${at}: ${fault.message}`, more);
-    case "timeout":
-      return new RunFailure(
-        "USER_CODE_ERROR",
-        `${whose} took too long${at} and was stopped; look for a loop that does not end.`,
-        more,
-      );
-    case "memory":
-      return new RunFailure(
-        "USER_CODE_ERROR",
-        `${whose} used more memory than it may${at}; keep less between rows, or return fewer rows at once.`,
-        more,
-      );
-    case "output":
-      return new RunFailure("USER_CODE_ERROR", `${whose} gave something that is no row${at}: ${fault.message}`, more);
-    case "died":
-      return new RunFailure("USER_CODE_ERROR", `${whose} ended without an answer${at}: ${fault.message}`, more);
-  }
-}
-
-/** The row user code was given, cut to a length people can read. */
-function shownRow({ batch, schema, firstRow }: BatchContext, row: number): string {
-  const values = Object.fromEntries(schema.map(({ name }, c) => [name, batch.columns[c]![row]]));
-  const text = JSON.stringify(values);
-  return `Row ${firstRow + BigInt(row)}: ${text.length > 2_000 ? `${text.slice(0, 2_000)} …` : text}`;
+/** A request that waits for its answer; `firstRow` is the number of its first row within its port, from 1. */
+interface Asked {
+  request: Request;
+  firstRow: bigint;
 }

@@ -5,6 +5,11 @@ const FORM =
 
 const POSITIVE_INFINITY = 2n ** 63n - 1n;
 
+const FIRST_MICROS = -9_223_372_022_400_000_000n; // the year -290308, where DuckDB's timestamps begin
+
+/** Whether a number of microseconds is a time that can be stored; both infinities are. */
+export const isMicros = (micros: bigint): boolean => micros >= FIRST_MICROS || micros === -POSITIVE_INFINITY;
+
 /** `2026-01-31T12:00:00.123+00:00`: no fraction, three digits or six, as both languages' parsers take them. */
 export function formatMicros(micros: bigint): string {
   if (micros >= POSITIVE_INFINITY) return "infinity";

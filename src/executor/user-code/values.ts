@@ -1,37 +1,15 @@
-// Values on their way to user code and back. Both directions are JSON columns; what JSON lacks travels as text or in a
-// one-key object. What comes back is a stranger's word: every value is checked against its column's type here, for both
-// languages alike.
-import { blobValue, DuckDBBlobValue, DuckDBTimestampValue, type DuckDBValue, timestampValue } from "@duckdb/node-api";
+// Single values from user code: what no buffer of its column's type can hold comes as JSON cells, in which what JSON
+// lacks is text or a one-key object. What comes is a stranger's word: every value is checked against its column's type
+// here, for both languages alike, with a sentence for people.
+import { blobValue, type DuckDBValue, timestampValue } from "@duckdb/node-api";
 import type { AttributeType } from "../../core/plan.js";
-import { formatMicros, parseMicros } from "./iso-time.js";
+import { parseMicros } from "./iso-time.js";
 
 /** JSON as it crosses the pipe. */
 export type Cell = null | boolean | number | string | { [kind: string]: unknown };
 
 /** A value cannot be what its column declares. `message` continues a sentence that names column and row. */
 export class ConversionError extends Error {}
-
-/** One column for the child: long beyond 2^53, binary (hex), timestamp (ISO) and non-finite doubles as text. */
-export function encodeColumn(type: AttributeType, values: DuckDBValue[]): Cell[] {
-  switch (type) {
-    case "long":
-      return values.map((v) => (typeof v === "bigint" ? encodeLong(v) : null));
-    case "double":
-      return values.map((v) => (typeof v === "number" ? (Number.isFinite(v) ? v : String(v)) : null));
-    case "timestamp":
-      return values.map((v) => (v instanceof DuckDBTimestampValue ? formatMicros(v.micros) : null));
-    case "binary":
-      return values.map((v) => (v instanceof DuckDBBlobValue ? Buffer.from(v.bytes).toString("hex") : null));
-    case "string":
-    case "any":
-    case "integer":
-    case "boolean":
-      return values as Cell[];
-  }
-}
-
-const encodeLong = (value: bigint): number | string =>
-  value >= Number.MIN_SAFE_INTEGER && value <= Number.MAX_SAFE_INTEGER ? Number(value) : String(value);
 
 const INT32 = 2 ** 31;
 const INT64 = 2n ** 63n;
@@ -114,7 +92,7 @@ function unboxed(cell: Exclude<Cell, null>): Unboxed {
   const text = typeof content === "string" ? content : "";
   if (kind === "$long" && /^-?\d{1,400}$/.test(text)) return BigInt(text);
   if (kind === "$number") return Number(text);
-  if (kind === "$bytes" && /^([0-9a-f]{2})*$/.test(text)) return Buffer.from(text, "hex");
+  if (kind === "$bytes" && text.length % 2 === 0 && /^[0-9a-f]*$/.test(text)) return Buffer.from(text, "hex");
   if (kind === "$json") return new JsonText(text);
   return new Unknown(kind === "$other" ? text.slice(0, 100) : "something unreadable");
 }
