@@ -14,6 +14,7 @@ export interface Measurement {
 export type Bound = { of: "ratio" | "value"; at: "least" | "most"; limit: number };
 
 export const ratioAtLeast = (limit: number): Bound => ({ of: "ratio", at: "least", limit });
+export const ratioAtMost = (limit: number): Bound => ({ of: "ratio", at: "most", limit });
 export const atLeast = (limit: number): Bound => ({ of: "value", at: "least", limit });
 export const atMost = (limit: number): Bound => ({ of: "value", at: "most", limit });
 
