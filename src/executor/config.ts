@@ -23,6 +23,8 @@ export interface ExecutorConfig {
   workDirectory: string | undefined;
   /** For all executions together. */
   memoryLimitMb: number;
+  /** For all executions together: rows that go to disk for want of memory. Undefined: nine tenths of what is free there. */
+  tempMaxMb: number | undefined;
   /** For all executions together. */
   threads: number;
   /** Room for events that wait for a server, on disk below the work directory; 0 for none. */
@@ -35,6 +37,8 @@ export interface ExecutorConfig {
   python: string;
   /** `required`: refuse Python user code on a host that isolates nothing. */
   sandbox: "best-effort" | "required";
+  /** Whether a started process of each language waits for the next user function; only when serving. */
+  spareChildren: boolean;
   /** Where programs are looked up; never passed on. */
   path: string | undefined;
   logLevel: (typeof LOG_LEVELS)[number];
@@ -56,12 +60,14 @@ export function readExecutorConfig(variables: NodeJS.ProcessEnv = process.env): 
     slots: env.integer("POSTERN_SLOTS", { defaultTo: 1, min: 1, max: 1_000 }),
     workDirectory: env.optionalText("POSTERN_WORK_DIR"),
     memoryLimitMb: env.integer("POSTERN_MEMORY_LIMIT_MB", { defaultTo: 1_024, min: 64 }),
+    tempMaxMb: env.integer("POSTERN_TEMP_MAX_MB", { defaultTo: 0, min: 0 }) || undefined,
     threads: env.integer("POSTERN_THREADS", { defaultTo: availableParallelism(), min: 1, max: 1_024 }),
     spillMb: env.integer("POSTERN_SPILL_MB", { defaultTo: 0, min: 0, max: 1_000_000 }),
-    cancelGraceMs: env.integer("POSTERN_CANCEL_GRACE_MS", { defaultTo: 5_000, min: 0, max: 3_600_000 }),
+    cancelGraceMs: env.integer("POSTERN_CANCEL_GRACE_MS", { defaultTo: 100, min: 0, max: 3_600_000 }),
     labels: labels(env.text("POSTERN_LABELS", "")),
     python: env.text("POSTERN_PYTHON", "python3"),
-    sandbox: env.oneOf("POSTERN_SANDBOX", ["best-effort", "required"], "best-effort"),
+    sandbox: env.oneOf("POSTERN_SANDBOX", ["best-effort", "required"], "required"),
+    spareChildren: env.integer("POSTERN_SPARE_CHILDREN", { defaultTo: 1, min: 0, max: 1 }) === 1,
     path: env.optionalText("PATH"),
     logLevel: env.oneOf("POSTERN_LOG_LEVEL", LOG_LEVELS, "info"),
   };

@@ -12,9 +12,12 @@ import { readSecretFile } from "../process/env.js";
 import { createLogger, type Logger } from "../process/log.js";
 import { release } from "../process/release.js";
 import { createShutdown } from "../process/shutdown.js";
+import { shareChannel } from "./cache/channel-share.js";
 import { type ExecutorConfig, readExecutorConfig } from "./config.js";
 import { type RunSessionDeps, runSession } from "./run-session.js";
 import { findUserCodeHost } from "./user-code/host.js";
+
+export { probeUserCode } from "./user-code/probe.js";
 
 /** How long running executions may go on after SIGTERM, in milliseconds. */
 const GRACE_MS = 20_000;
@@ -59,6 +62,8 @@ async function runUntilStopped(
     path: config.path,
     isRoot: process.getuid?.() === 0,
     memoryBytes: Math.max(128, Math.floor(config.memoryLimitMb / 2 / config.slots)) * 1024 * 1024,
+    spareChildren: config.spareChildren && config.specFile === undefined,
+    directory: workDirectory,
     log,
   });
   const connection = connectExecutor({
@@ -77,10 +82,11 @@ async function runUntilStopped(
   const deps: RunSessionDeps = {
     host,
     memoryLimitMb: Math.max(64, Math.floor(config.memoryLimitMb / config.slots)),
+    tempMaxMb: config.tempMaxMb && Math.max(1, Math.floor(config.tempMaxMb / config.slots)),
     threads: Math.max(1, Math.floor(config.threads / config.slots)),
     workDirectory,
     cancelGraceMs: config.cancelGraceMs,
-    openChannel: () => connection.openChannel(),
+    holdChannel: shareChannel(() => connection.openChannel()),
     log,
   };
   const readToken = () => readSecretFile("POSTERN_TOKEN_FILE", config.tokenFile);
@@ -98,7 +104,7 @@ async function runUntilStopped(
     );
     return end.kind === "refused" ? tellRefusal(end.error) : EXIT.done;
   } finally {
-    await connection.close();
+    await Promise.all([connection.close(), host.close()]);
   }
 }
 

@@ -1,10 +1,10 @@
 // Runs the plan of one session: what the server commands reaches the run, what the run says reaches the server.
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
-import type { Channel } from "@grpc/grpc-js";
 import { CacheMode, type Command, CommandKind, type Manifest } from "../contract/postern/v1/execution.js";
 import type { ExecutorSession } from "../executor-session/session-api.js";
 import type { Logger } from "../process/log.js";
+import type { HoldChannel } from "./cache/channel-share.js";
 import { createPortCache, noCache, type PortCache } from "./cache/port-cache.js";
 import { failedManifest } from "./run/manifest.js";
 import { runPlan } from "./run/plan-run.js";
@@ -15,13 +15,15 @@ import type { UserCodeHost } from "./user-code/host.js";
 export interface RunSessionDeps {
   host: UserCodeHost;
   memoryLimitMb: number;
+  /** Undefined: nine tenths of what is free. */
+  tempMaxMb?: number | undefined;
   threads: number;
   /** Each execution gets a directory of its own below. */
   workDirectory: string;
   /** How long user code may go on after a cancel, in milliseconds. */
   cancelGraceMs: number;
-  /** A channel to the next server in turn, for calls beside the stream. */
-  openChannel(): Channel;
+  /** For calls beside the stream; the same for all executions. */
+  holdChannel: HoldChannel;
   log: Logger;
 }
 
@@ -34,7 +36,7 @@ export async function runSession(deps: RunSessionDeps, session: ExecutorSession)
   const log = deps.log.child({ executionId: spec.executionId, attempt: spec.attempt });
   const directory = join(deps.workDirectory, `${spec.executionId}-${spec.attempt}`);
   const report = createReport({ session, now: Date.now });
-  const control = createRunControl({ report, cancelGraceMs: deps.cancelGraceMs });
+  const control = createRunControl({ report, cancelGraceMs: deps.cancelGraceMs, elapsed: () => performance.now() });
   const stop = () => control.killNow();
   if (signal.aborted) stop();
   else signal.addEventListener("abort", stop, { once: true });
@@ -66,12 +68,12 @@ export async function runSession(deps: RunSessionDeps, session: ExecutorSession)
   }
 }
 
-function cacheFor({ openChannel }: RunSessionDeps, session: ExecutorSession, log: Logger): PortCache {
+function cacheFor({ holdChannel }: RunSessionDeps, session: ExecutorSession, log: Logger): PortCache {
   const { executionId, cache } = session.spec;
   if (cache?.mode === CacheMode.CACHE_MODE_SKIP) return noCache("The execution skips the cache.");
   return createPortCache({
     executionId,
-    openChannel,
+    holdChannel,
     token: () => session.token(),
     elapsed: () => performance.now(),
     log,

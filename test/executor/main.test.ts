@@ -198,10 +198,11 @@ describe("the executor's configuration", () => {
       slots: 1,
       memoryLimitMb: 1_024,
       python: "python3",
-      sandbox: "best-effort",
+      sandbox: "required",
+      spareChildren: true,
       logLevel: "info",
     });
-    expect(config).to.include({ spillMb: 0, cancelGraceMs: 5_000 });
+    expect(config).to.include({ spillMb: 0, cancelGraceMs: 100, tempMaxMb: undefined });
     expect(config.servers).to.deep.equal([{ address: "127.0.0.1:7700", tls: undefined }]);
     expect(config.labels).to.deep.equal({});
     expect(config.executorId).to.match(/^executor-/);

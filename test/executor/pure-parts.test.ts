@@ -1,5 +1,6 @@
 import { expect } from "chai";
 import fc from "fast-check";
+import { globalPortId } from "../../src/core/plan.js";
 import { inferRowCounts } from "../../src/core/row-counts.js";
 import { type ComputeCost, costOf, totalMs } from "../../src/executor/run/compute-cost.js";
 import { consoleBudget } from "../../src/executor/run/console-budget.js";
@@ -8,7 +9,15 @@ import { cutToBytes } from "../../src/executor/run/report.js";
 import { portFileName } from "../../src/executor/run/result-writer.js";
 import { latestWins } from "../../src/executor/run/statistics-throttle.js";
 import { formatMicros, parseMicros } from "../../src/executor/user-code/iso-time.js";
-import { columns, type OperatorDraft, planOf, query, scan, userFunction } from "../support/physical-plans.js";
+import {
+  columns,
+  type OperatorDraft,
+  outputKey,
+  planOf,
+  query,
+  scan,
+  userFunction,
+} from "../support/physical-plans.js";
 
 const N = columns("n:long");
 const CSV = { uri: "file:///d.csv" };
@@ -40,7 +49,8 @@ describe("fusing a region", () => {
   it("writes a materialised port first and reads it back", () => {
     const steps = stepsOf([scan("s", N, CSV), kept(same("a")), kept(same("b"))], ["s>a", "a>b"]);
     expect(steps.map((s) => s.members)).to.deep.equal([["s/main", "a/main"], ["b/main"]]);
-    expect(steps[1]?.sql).to.include("read_parquet('/results/a.parquet')");
+    const [, second] = steps;
+    expect(second?.kind === "write" && second.query.sql).to.include("read_parquet('/results/a.parquet')");
   });
 
   it("cuts before and after user code", () => {
@@ -55,6 +65,31 @@ describe("fusing a region", () => {
       "call g",
       "write g",
     ]);
+  });
+
+  it("runs functions directly behind one another in one step, unless a query or another function reads between them", () => {
+    const drafts = [scan("s", N, CSV), js("f"), js("g"), kept(js("h"))];
+    expect(outline(drafts, ["s>f", "f>g", "g>h"])).to.deep.equal(["call s+f+g+h", "write h"]);
+    expect(outline([...drafts, kept(same("q"))], ["s>f", "f>g", "g>h", "f>q"])).to.deep.equal([
+      "call s+f",
+      "call g+h",
+      "write h",
+      "write q",
+    ]);
+    const both = { ...js("both"), inputs: [N, N] };
+    expect(outline([scan("s", N, CSV), js("f"), kept(both)], ["s>f", "f>both:0", "s>both:1"])).to.deep.equal([
+      "keep s",
+      "call f",
+      "call both",
+      "write both",
+    ]);
+  });
+
+  it("runs several functions that read the ports of one side by side with it", () => {
+    const forks = { ...js("forks"), furtherOutputs: [N] };
+    const drafts = [scan("s", N, CSV), forks, kept(js("a")), kept(js("b"))];
+    const steps = outline(drafts, ["s>forks", "forks>a", "forks:1>b"]);
+    expect(steps).to.deep.equal(["call s+forks+a+b", "write a", "write b"]);
   });
 
   it("computes once what is read from several places, but reads Parquet again", () => {
@@ -89,7 +124,7 @@ describe("fusing a region", () => {
       ],
       ["a>j:0", "A>j:1"],
     );
-    expect(step?.sql).to.match(/"operator 0"[\s\S]*"operator 1"/);
+    expect(step?.kind === "write" && step.query.sql).to.match(/"operator 0"[\s\S]*"operator 1"/);
   });
 
   it("refuses an input that nothing is linked to", () => {
@@ -151,7 +186,7 @@ describe("numbers of rows", () => {
     expect(before.get("derive/main")).to.deep.equal({ inputRows: 10n, outputRows: 10n });
     expect(before.get("filter/main")).to.deep.equal({ inputRows: 10n, outputRows: undefined });
     expect(before.get("union/main")?.outputRows).to.equal(undefined);
-    const after = inferRowCounts(plan, new Map([["sort/main", 4n]]));
+    const after = inferRowCounts(plan, new Map([[globalPortId(outputKey("sort")), 4n]]));
     expect(after.get("filter/main")?.outputRows, "backwards").to.equal(4n);
     expect(after.get("union/main")).to.deep.equal({ inputRows: 14n, outputRows: 14n });
   });

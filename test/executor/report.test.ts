@@ -1,5 +1,5 @@
 import { expect } from "chai";
-import { ConsoleMessage_Level, OperatorStatistics } from "../../src/contract/postern/v1/execution.js";
+import { ConsoleMessage_Level, OperatorStatistics, RunState } from "../../src/contract/postern/v1/execution.js";
 import { PortResult } from "../../src/contract/postern/v1/port_registry.js";
 import { CONSOLE_BYTES_PER_SECOND } from "../../src/executor/run/console-budget.js";
 import { createReport, type Report } from "../../src/executor/run/report.js";
@@ -45,6 +45,17 @@ describe("what a run reports", () => {
     await report.finish();
     expect(told()).to.deep.equal([1n, 51n, 100n]);
     expect(report.dropped().statistics).to.equal(97n);
+  });
+
+  it("tells an operator's last figures before its end, however short it ran", async () => {
+    const report = open();
+    for (let n = 1n; n <= 3n; n++) report.statistics(figures("a", n));
+    await report.operatorState({ operatorId: "a", layer: "" }, RunState.RUN_STATE_COMPLETED);
+    expect(events.map((e) => (e.$case === "operatorStatistics" ? e.value.busyMs : e.$case))).to.deep.equal([
+      1n,
+      3n,
+      "operatorState",
+    ]);
   });
 
   it("counts figures there was no room for at the end", async () => {

@@ -17,17 +17,19 @@ import { specOf } from "./physical-plans.js";
 
 export const silent = createLogger("test", "silent");
 
+export const THIS_HOST = {
+  python: "python3",
+  policy: "best-effort",
+  path: process.env.PATH,
+  isRoot: process.getuid?.() === 0,
+  memoryBytes: 256 * 1024 * 1024,
+  log: silent,
+} as const;
+
 let host: Promise<UserCodeHost> | undefined;
 /** What this machine offers to user code, probed once. */
 export const thisHost = (): Promise<UserCodeHost> => {
-  host ??= findUserCodeHost({
-    python: "python3",
-    policy: "best-effort",
-    path: process.env.PATH,
-    isRoot: process.getuid?.() === 0,
-    memoryBytes: 256 * 1024 * 1024,
-    log: silent,
-  });
+  host ??= findUserCodeHost(THIS_HOST);
   return host;
 };
 
@@ -46,7 +48,7 @@ export interface Ran {
   events: EventKind[];
   state: string;
   /** Local file of a written port. */
-  fileOf(operatorId: string): string;
+  fileOf(operatorId: string, portId?: number): string;
 }
 
 interface RunOptions {
@@ -54,6 +56,7 @@ interface RunOptions {
   workDirectory: string;
   signal?: AbortSignal;
   memoryLimitMb?: number;
+  tempMaxMb?: number;
   host?: UserCodeHost;
   spec?: Parameters<typeof specOf>[2];
   /** Default none. */
@@ -75,7 +78,7 @@ export async function ran(plan: PhysicalPlan, options: RunOptions): Promise<Ran>
     offer: (kind: EventKind) => events.push(kind) > 0,
   };
   const report = createReport({ session, now: Date.now });
-  const control = createRunControl({ report, cancelGraceMs: 0 });
+  const control = createRunControl({ report, cancelGraceMs: 0, elapsed: () => performance.now() });
   options.onControl?.(control);
   if (options.signal?.aborted) control.killNow();
   options.signal?.addEventListener("abort", () => control.killNow(), { once: true });
@@ -85,6 +88,7 @@ export async function ran(plan: PhysicalPlan, options: RunOptions): Promise<Ran>
     report,
     host: options.host ?? (await thisHost()),
     memoryLimitMb: options.memoryLimitMb ?? 512,
+    tempMaxMb: options.tempMaxMb,
     threads: 2,
     workDirectory: join(options.workDirectory, "work"),
     now: () => new Date(),
@@ -97,8 +101,8 @@ export async function ran(plan: PhysicalPlan, options: RunOptions): Promise<Ran>
     manifest,
     events,
     state: ExecutionState[manifest.state].replace("EXECUTION_STATE_", ""),
-    fileOf(operatorId) {
-      const port = manifest.ports.find(({ key }) => key?.operatorId === operatorId);
+    fileOf(operatorId, portId = 0) {
+      const port = manifest.ports.find(({ key }) => key?.operatorId === operatorId && key.portId === portId);
       if (!port) throw new Error(`${operatorId} has written no port; the run said ${manifest.failure?.message}`);
       return new URL(port.uri).pathname;
     },

@@ -1,7 +1,7 @@
 // What it took to make a port: the time of the steps that made it and the ports it was made from, as far back as this run
 // made them, and what the stored ports behind those took when they were made. A step or port that counts on two ways
 // counts once, so what diamonds on diamonds took stays what the run took. Pure.
-import type { Step } from "./fused-query.js";
+import type { Step } from "./step.js";
 
 /** Where the time of some rows went. */
 export interface ComputeCost {

@@ -18,6 +18,7 @@ export interface ConsoleLog {
 export const CONSOLE_FILE_BYTES = 10 * 1024 * 1024;
 
 interface OpenFile {
+  operatorId: string;
   staged: Staged;
   /** Serialises the writes, which arrive faster than the disk takes them. */
   writes: Promise<FileHandle>;
@@ -25,6 +26,9 @@ interface OpenFile {
   byteCount: number;
   full: boolean;
 }
+
+/** An operator has one worker in this executor. */
+const WORKER = 0;
 
 export const consoleFileName = (operatorId: string): string => `${operatorId}.console.jsonl`;
 
@@ -38,13 +42,14 @@ export function createConsoleLog(deps: { store: ObjectStore; now: () => Date; ma
     const staged = deps.store.stage(consoleFileName(operatorId));
     const writes = open(staged.path, "wx", 0o600);
     writes.catch(() => {}); // told by `publish`, which waits for it
-    const file = { staged, writes, lineCount: 0n, byteCount: 0, full: false };
+    const file = { operatorId, staged, writes, lineCount: 0n, byteCount: 0, full: false };
     files.set(operatorId, file);
     return file;
   }
 
   function write(file: OpenFile, level: ConsoleLevel, text: string): void {
-    const line = `${JSON.stringify({ at: deps.now().toISOString(), level, text })}\n`;
+    const { operatorId } = file;
+    const line = `${JSON.stringify({ at: deps.now().toISOString(), operatorId, worker: WORKER, level, text })}\n`;
     file.lineCount++;
     file.byteCount += Buffer.byteLength(line);
     file.writes = file.writes.then(async (handle) => {
@@ -72,7 +77,7 @@ export function createConsoleLog(deps: { store: ObjectStore; now: () => Date; ma
           throw storageFailure(error, deps.store.pathOf(consoleFileName(operatorId)));
         }
         const { uri, byteCount } = await staged.publish();
-        results.push({ operatorId, worker: 0, uri, lineCount, byteCount });
+        results.push({ operatorId, worker: WORKER, uri, lineCount, byteCount });
         files.delete(operatorId);
       }
       return results;

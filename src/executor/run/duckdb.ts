@@ -5,6 +5,8 @@
 //     by SQL that came with the plan.
 // D2  One call runs one statement: text of a plan cannot smuggle in a second one.
 // D3  Rows keep their order (preserve_insertion_order), so an ORDER BY survives into the file.
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
 import {
   type DuckDBAppender,
   type DuckDBConnection,
@@ -15,12 +17,17 @@ import {
 } from "@duckdb/node-api";
 import { quoteText } from "../../core/scan-sql.js";
 import { RunStopped, throwIfStopped } from "./failure.js";
+import { parseProfile, type QueryProfile } from "./query-profile.js";
 
 export interface EngineOptions {
   memoryLimitMb: number;
+  /** Most that is spilled; undefined: nine tenths of what is free there. */
+  tempMaxMb: number | undefined;
   threads: number;
   /** Spilled data goes here. */
   temporaryDirectory: string;
+  /** Profiles of queries go here; there already. */
+  profileDirectory: string;
   /** Files that may be read. */
   readablePaths: string[];
   /** Directory below which everything may be read and written. */
@@ -30,21 +37,25 @@ export interface EngineOptions {
 export interface Engine {
   /** A connection; give it back with `release`. A region takes two at most. */
   take(): EngineConnection;
+  /** Bytes DuckDB holds now, for all queries together; the last known figure while it is being asked for. */
+  memoryBytes(): bigint;
   close(): void;
 }
 
 export interface RunOptions {
   signal: AbortSignal;
-  /** Called a few times a second with the share of the work done, 0 to 1, when DuckDB can tell. */
-  onProgress?: (share: number) => void;
+  /** Called a few times a second with the share of the work done, 0 to 1, as far as DuckDB can tell. */
+  onProgress?: (share: number | undefined) => void;
 }
 
 export interface EngineConnection {
   /** Runs one statement to its end; resolves with the first row's values. Rejects with RunStopped when stopped. */
   run(sql: string, options: RunOptions): Promise<Json[]>;
-  /** Gives the rows of one query chunk by chunk, without holding more than a few. */
-  stream(sql: string, signal: AbortSignal): AsyncIterable<DuckDBDataChunk>;
+  /** Gives the rows of one query chunk by chunk, without holding more than a few; `opening` holds up to the first. */
+  stream(sql: string, signals: { opening: AbortSignal; signal: AbortSignal }): AsyncIterable<DuckDBDataChunk>;
   appender(table: string): Promise<DuckDBAppender>;
+  /** What DuckDB has noted of the statement that has just ended; undefined when it has not. */
+  profile(): Promise<QueryProfile | undefined>;
   release(): void;
 }
 
@@ -65,40 +76,53 @@ export async function openEngine(options: EngineOptions): Promise<Engine> {
   // Some settings belong to a connection and cannot be made once the configuration is locked: all connections there will
   // ever be are opened before.
   const connections = await Promise.all(Array.from({ length: CONNECTIONS }, () => instance.connect()));
-  for (const connection of connections)
-    for (const setting of [
-      "TimeZone = 'UTC'",
-      "enable_progress_bar = true",
-      "enable_progress_bar_print = false",
-      "progress_bar_time = 0",
-    ])
-      await connection.run(`SET ${setting}`);
-  for (const setting of [
+  const watching = await instance.connect();
+  const profileOf = (n: number) => join(options.profileDirectory, `${n}.json`);
+  const settings = connections.map((_, n) => [
+    "TimeZone = 'UTC'",
+    "enable_progress_bar = true",
+    "enable_progress_bar_print = false",
+    "progress_bar_time = 0",
+    "enable_profiling = 'json'",
+    `profiling_output = ${quoteText(profileOf(n))}`,
+    `custom_profiling_settings = ${quoteText(JSON.stringify(METRICS))}`,
+  ]);
+  await Promise.all(connections.map((connection, n) => connection.run(settings[n]!.map((s) => `SET ${s};`).join(" "))));
+  const forAll = [
+    // Given when the instance is made, it would be shown and not enforced.
+    ...(options.tempMaxMb === undefined ? [] : [`max_temp_directory_size = '${options.tempMaxMb}MB'`]),
     `allowed_paths = ${list(options.readablePaths)}`,
-    `allowed_directories = ${list([options.resultDirectory])}`,
+    `allowed_directories = ${list([options.resultDirectory, options.profileDirectory])}`,
     "enable_external_access = false",
     "lock_configuration = true",
-  ])
-    await connections[0]!.run(`SET GLOBAL ${setting}`);
-  const free = [...connections];
+  ];
+  await connections[0]!.run(forAll.map((setting) => `SET GLOBAL ${setting};`).join(" "));
+  const free = connections.map((connection, n) => ({ connection, profile: profileOf(n) }));
+  const memoryBytes = watchMemory(watching);
   return {
+    memoryBytes,
     take() {
-      const connection = free.pop();
-      if (!connection) throw new Error("Every connection of this execution is in use.");
-      return connectionOf(connection, () => void free.push(connection));
+      const one = free.pop();
+      if (!one) throw new Error("Every connection of this execution is in use.");
+      return connectionOf(one.connection, one.profile, () => void free.push(one));
     },
     close() {
-      for (const connection of connections) connection.closeSync();
+      for (const connection of [watching, ...connections]) connection.closeSync();
       instance.closeSync();
     },
   };
 }
 
+/** What a profile holds. */
+const METRICS = Object.fromEntries(
+  ["OPERATOR_TYPE", "OPERATOR_CARDINALITY", "EXTRA_INFO", "SYSTEM_PEAK_BUFFER_MEMORY"].map((name) => [name, "true"]),
+);
+
 const list = (paths: string[]) => `[${paths.map(quoteText).join(", ")}]`;
 
-function connectionOf(connection: DuckDBConnection, release: () => void): EngineConnection {
+function connectionOf(connection: DuckDBConnection, profileFile: string, release: () => void): EngineConnection {
   async function run(sql: string, { signal, onProgress }: RunOptions): Promise<Json[]> {
-    const reader = onProgress && setInterval(() => report(connection, onProgress), PROGRESS_EVERY_MS);
+    const reader = onProgress && setInterval(() => onProgress(shareDone(connection)), PROGRESS_EVERY_MS);
     try {
       return await stoppable(connection, signal, async () => {
         const statement = await connection.prepare(sql);
@@ -113,15 +137,18 @@ function connectionOf(connection: DuckDBConnection, release: () => void): Engine
     }
   }
 
-  async function* stream(sql: string, signal: AbortSignal): AsyncIterable<DuckDBDataChunk> {
+  async function* stream(
+    sql: string,
+    { opening, signal }: { opening: AbortSignal; signal: AbortSignal },
+  ): AsyncIterable<DuckDBDataChunk> {
     let statement: DuckDBPreparedStatement | undefined;
     try {
-      const result = await stoppable(connection, signal, async () => {
+      const result = await stoppable(connection, opening, async () => {
         statement = await connection.prepare(sql);
         return statement.stream();
       });
-      for (;;) {
-        const chunk = await stoppable(connection, signal, () => result.fetchChunk());
+      for (let until = opening; ; until = signal) {
+        const chunk = await stoppable(connection, until, () => result.fetchChunk());
         if (!chunk || chunk.rowCount === 0) return;
         yield chunk;
       }
@@ -130,7 +157,12 @@ function connectionOf(connection: DuckDBConnection, release: () => void): Engine
     }
   }
 
-  return { run, stream, appender: (table) => connection.createAppender(table), release };
+  const profile = async () => {
+    const text = await readFile(profileFile, "utf8").catch(() => undefined); // figures are worth no failure
+    return text === undefined ? undefined : parseProfile(text);
+  };
+
+  return { run, stream, appender: (table) => connection.createAppender(table), profile, release };
 }
 
 /** Interrupts the connection while the signal is aborted and the work has not ended: one interrupt can come too early. */
@@ -152,7 +184,29 @@ async function stoppable<T>(connection: DuckDBConnection, signal: AbortSignal, w
   }
 }
 
-function report(connection: DuckDBConnection, onProgress: (share: number) => void): void {
+/** Asks beside the queries, without waiting for the answer. */
+function watchMemory(connection: DuckDBConnection): () => bigint {
+  let bytes = 0n;
+  let isAsking = false;
+  return () => {
+    if (!isAsking) {
+      isAsking = true;
+      connection
+        .run("SELECT sum(memory_usage_bytes) FROM duckdb_memory()")
+        .then((result) => result.getRowsJson())
+        .then(([row]) => {
+          bytes = BigInt(String(row?.[0] ?? 0));
+        })
+        .catch(() => {}) // closed meanwhile, or out of memory: figures are worth no failure
+        .finally(() => {
+          isAsking = false;
+        });
+    }
+    return bytes;
+  };
+}
+
+function shareDone(connection: DuckDBConnection): number | undefined {
   const { percentage } = connection.progress;
-  if (percentage >= 0 && percentage <= 100) onProgress(percentage / 100);
+  return percentage >= 0 && percentage <= 100 ? percentage / 100 : undefined;
 }

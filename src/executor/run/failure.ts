@@ -1,11 +1,13 @@
 // How a run fails: reasons that are data in the execution's state. Everything that can go wrong on the way from a
 // dataset to a stored result becomes one of these, with a sentence that says what to do.
 import type { Failure } from "../../contract/postern/v1/execution.js";
+import { malformedRowOf } from "../../core/malformed-row.js";
 
 export type FailureReason =
   | "USER_CODE_ERROR"
   | "QUERY_FAILED"
   | "OUT_OF_MEMORY"
+  | "TEMPORARY_SPACE_FULL"
   | "STORAGE_FULL"
   | "STORAGE_UNWRITABLE"
   | "STORAGE_UNSUPPORTED"
@@ -128,6 +130,12 @@ export function queryFailure(error: unknown, group: QueryGroup): RunFailure {
     const full = storageFull(file ?? "temporary data", error);
     return new RunFailure(full.reason, full.message, more);
   }
+  if (/max_temp_directory_size|failed to offload data block/i.test(text))
+    return new RunFailure(
+      "TEMPORARY_SPACE_FULL",
+      `Operator ${operatorId} has more rows on disk, for want of memory, than the executor may put there; raise POSTERN_TEMP_MAX_MB or POSTERN_MEMORY_LIMIT_MB, free space below POSTERN_WORK_DIR, or reduce the rows or columns before it.`,
+      more,
+    );
   if (/^Out of Memory Error/i.test(text))
     return new RunFailure(
       "OUT_OF_MEMORY",
@@ -139,6 +147,14 @@ export function queryFailure(error: unknown, group: QueryGroup): RunFailure {
       "STORAGE_UNWRITABLE",
       `The executor cannot write ${file}: ${afterLastColon(text)}; give its user write access, or choose another result root.`,
       more,
+    );
+  const malformed = malformedRowOf(text);
+  if (malformed)
+    return new RunFailure(
+      "QUERY_FAILED",
+      `A row of a dataset is malformed, ${malformed.place}: ${malformed.fault}. Correct the file and register it again, or set "malformedRows" of its scan to "skip".`,
+      // What DuckDB advises further on are settings of its own reader.
+      { ...more, detail: (text.split("\nPossible fixes:")[0] ?? "") + among },
     );
   const where =
     group.operatorIds.length > 1

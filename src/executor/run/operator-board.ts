@@ -1,20 +1,35 @@
 // The state and figures of every operator of a run, and the telling of them. Counts that were not made and do not
 // follow from others stay absent (core/row-counts.ts).
 import { type Failure, type OperatorStatistics, RunState } from "../../contract/postern/v1/execution.js";
-import { operatorKey, type PhysicalOperator, type PhysicalPlan } from "../../core/plan.js";
+import { globalPortId, operatorKey, type PhysicalOperator, type PhysicalPlan, type PortKey } from "../../core/plan.js";
 import { inferRowCounts } from "../../core/row-counts.js";
+import { type QueryProfile, rowsOfPorts } from "./query-profile.js";
 import type { Report } from "./report.js";
 import type { StatisticsLog } from "./statistics-log.js";
+import type { Query } from "./step.js";
+
+/** How far a step is. */
+export interface StepProgress {
+  share?: number | undefined;
+  busyMs: number;
+  inputRows?: bigint | undefined;
+  outputRows?: bigint | undefined;
+  peakMemoryBytes?: bigint | undefined;
+}
 
 export interface OperatorBoard {
   /** A step that computes these operators begins. */
   begin(keys: string[]): Promise<void>;
   /** How far the step is; counts so far of its last operator when it makes them. */
-  progress(keys: string[], at: { share?: number; busyMs: number; inputRows?: bigint; outputRows?: bigint }): void;
+  progress(keys: readonly string[], at: StepProgress): void;
   /** A step has ended after so many milliseconds. */
-  spent(keys: string[], busyMs: number): void;
-  /** The rows an operator gave have been counted. */
-  counted(key: string, rows: bigint, bytes?: bigint): void;
+  spent(keys: readonly string[], busyMs: number): void;
+  /** The rows of an output port have been counted. */
+  counted(port: PortKey, rows: bigint, bytes?: bigint): void;
+  /** What DuckDB's profile tells of the operators fused into a query that has ended and gave so many rows. */
+  profiled(query: Pick<Query, "members" | "fused">, profile: QueryProfile, given: bigint): void;
+  /** A scan has left out so many rows that did not fit. */
+  malformed(key: string, rows: bigint): void;
   /** An operator will not run any more. */
   end(key: string, state: RunState, failure?: Failure): Promise<void>;
   /** The final figures of every operator that began or came from the cache, in plan order. */
@@ -39,6 +54,7 @@ export function createOperatorBoard(deps: {
   log: Pick<StatisticsLog, "add">;
 }): OperatorBoard {
   const { plan, report, log } = deps;
+  /** Rows of output ports, by global port id. */
   const known = new Map<string, bigint>();
   const entries = new Map<string, Entry>(
     plan.operators.map((operator) => [
@@ -70,12 +86,13 @@ export function createOperatorBoard(deps: {
         await report.operatorState(at.operator, RunState.RUN_STATE_RUNNING);
       }
     },
-    progress(keys, { share: done, busyMs, inputRows, outputRows }) {
+    progress(keys, { share: done, busyMs, inputRows, outputRows, peakMemoryBytes = 0n }) {
       for (const key of keys) {
         const at = entry(key);
         const share = done ?? (key === keys.at(-1) ? shareOf(key, inputRows) : undefined);
         if (share !== undefined) at.figures.progress = Math.max(share, at.figures.progress ?? 0);
         at.figures.busyMs = BigInt(Math.round(at.spentMs + busyMs));
+        remember(at, peakMemoryBytes);
         if (key === keys.at(-1)) {
           at.figures.inputRows = inputRows ?? at.figures.inputRows;
           at.figures.outputRows = outputRows ?? at.figures.outputRows;
@@ -90,9 +107,16 @@ export function createOperatorBoard(deps: {
         at.figures.busyMs = BigInt(Math.round(at.spentMs));
       }
     },
-    counted(key, rows, bytes = 0n) {
-      known.set(key, rows);
-      entry(key).figures.outputBytes += bytes;
+    counted(port, rows, bytes = 0n) {
+      known.set(globalPortId(port), rows);
+      entry(operatorKey(port)).figures.outputBytes += bytes;
+    },
+    profiled({ members, fused }, profile, given) {
+      for (const [id, rows] of rowsOfPorts(fused, profile, given)) if (!known.has(id)) known.set(id, rows);
+      for (const key of members) remember(entry(key), profile.peakMemoryBytes);
+    },
+    malformed(key, rows) {
+      entry(key).figures.malformedRows = rows;
     },
     async end(key, state, failure) {
       const at = entry(key);
@@ -124,6 +148,10 @@ export function createOperatorBoard(deps: {
   };
 }
 
+function remember({ figures }: Entry, peakMemoryBytes: bigint): void {
+  if (peakMemoryBytes > figures.peakMemoryBytes) figures.peakMemoryBytes = peakMemoryBytes;
+}
+
 const blankFigures = ({ operatorId, layer }: PhysicalOperator): OperatorStatistics => ({
   operatorId,
   layer,
@@ -134,4 +162,5 @@ const blankFigures = ({ operatorId, layer }: PhysicalOperator): OperatorStatisti
   busyMs: 0n,
   progress: undefined,
   peakMemoryBytes: 0n,
+  malformedRows: 0n,
 });

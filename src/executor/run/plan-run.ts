@@ -34,6 +34,8 @@ export interface PlanRunDeps {
   report: Report;
   host: UserCodeHost;
   memoryLimitMb: number;
+  /** Most rows on disk for want of memory, in megabytes; undefined: nine tenths of what is free. */
+  tempMaxMb?: number | undefined;
   threads: number;
   /** For this execution alone; the caller removes it. */
   workDirectory: string;
@@ -141,11 +143,15 @@ async function runInStore(
 
 async function engineFor(deps: PlanRunDeps, plan: PhysicalPlan, store: ObjectStore, stored: string[]): Promise<Engine> {
   const temporaryDirectory = join(deps.workDirectory, "spill");
-  await mkdir(temporaryDirectory, { recursive: true, mode: 0o700 });
+  const profileDirectory = join(deps.workDirectory, "profiles");
+  for (const directory of [temporaryDirectory, profileDirectory])
+    await mkdir(directory, { recursive: true, mode: 0o700 });
   return openEngine({
     memoryLimitMb: deps.memoryLimitMb,
+    tempMaxMb: deps.tempMaxMb,
     threads: deps.threads,
     temporaryDirectory,
+    profileDirectory,
     readablePaths: [...datasetPaths(plan), ...stored],
     resultDirectory: store.directory,
   });

@@ -34,6 +34,7 @@ export interface Report {
 }
 
 const STATISTICS_EVERY_MS = 500;
+const keyOf = ({ operatorId, layer }: PhysicalOperatorKey): string => `${operatorId}/${layer}`;
 
 export function createReport(deps: { session: Pick<ExecutorSession, "report" | "offer">; now: () => number }): Report {
   const { session, now } = deps;
@@ -80,12 +81,15 @@ export function createReport(deps: { session: Pick<ExecutorSession, "report" | "
     executionState: (state) =>
       session.report({ $case: "executionState", value: { state, failure: undefined, comment: "" } }),
     regionState: (regionId, state) => session.report({ $case: "regionState", value: { regionId, state } }),
-    operatorState: ({ operatorId, layer }, state, failure) =>
-      session.report({ $case: "operatorState", value: { operatorId, layer, state, failure } }),
+    operatorState({ operatorId, layer }, state, failure) {
+      // Who hears that it has ended has its last figures by then.
+      figures.drainKey(keyOf({ operatorId, layer }), offerFigures);
+      return session.report({ $case: "operatorState", value: { operatorId, layer, state, failure } });
+    },
     // Without its columns, which the plan and the manifest have: those of a wide table fit into no event.
     port: (value) => session.report({ $case: "portResult", value: { ...value, schema: undefined } }),
     statistics(value) {
-      figures.put(`${value.operatorId}/${value.layer}`, value);
+      figures.put(keyOf(value), value);
       figures.drain(now(), offerFigures);
     },
     console(operatorId, level, text) {

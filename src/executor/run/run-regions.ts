@@ -125,7 +125,7 @@ class RegionsRun {
       for (const member of members)
         for (const { key } of member.outputs) {
           const rows = ports.storedOf(globalPortId(key))?.tupleCount;
-          if (rows !== undefined) board.counted(operatorKey(member), rows);
+          if (rows !== undefined) board.counted(key, rows);
         }
       const began = this.#begun.has(region);
       if (!began) await report.regionState(region.id, FROM_CACHE);

@@ -15,13 +15,22 @@ export function castTo(schema: Schema, relation: string): string {
 
 export const readParquet = (path: string): string => `SELECT * FROM read_parquet(${quoteText(path)})`;
 
-/** Reads a dataset's file as it was understood at registration, and gives the columns of `schema`. */
-export function readDataset({ format, fileSchema }: DatasetScan, path: string, schema: Schema): string {
+/**
+ * Reads a dataset's file as it was understood at registration, and gives the columns of `schema`; what does not fit and is
+ * left out goes to the table `rejects`.
+ */
+export function readDataset(
+  { format, fileSchema, offset, limit, malformedRows }: DatasetScan,
+  { path, rejects }: { path: string; rejects: string },
+  schema: Schema,
+): string {
   const columns = schema.map(({ name }, i) => {
     const file = fileSchema.find((c) => c.name.toLowerCase() === name.toLowerCase()) ?? fileSchema[i];
     return quoteName(file?.name ?? name);
   });
-  return castTo(schema, `SELECT ${columns.join(", ")} FROM (${scanSql({ path, format, schema: fileSchema })}) AS file`);
+  const rows = `${limit === undefined ? "" : ` LIMIT ${limit}`}${offset > 0n ? ` OFFSET ${offset}` : ""}`;
+  const file = scanSql({ path, format, schema: fileSchema, malformedRows, rejects });
+  return castTo(schema, `SELECT ${columns.join(", ")} FROM (${file}) AS file${rows}`);
 }
 
 /** A table with the columns of `schema`. */

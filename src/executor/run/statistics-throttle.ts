@@ -6,6 +6,8 @@ export interface Throttle<T> {
   put(key: string, value: T): void;
   /** The figures due at `nowMs`, each at most once per interval; they leave the throttle if `take` says so. */
   drain(nowMs: number, take: (value: T) => boolean): void;
+  /** The figure of one key that waits, due or not. */
+  drainKey(key: string, take: (value: T) => boolean): void;
   /** Every figure that waits, due or not. */
   drainAll(take: (value: T) => boolean): void;
   /** Figures replaced by a newer one before they left. */
@@ -30,6 +32,10 @@ export function latestWins<T>(intervalMs: number): Throttle<T> {
         waiting.delete(key);
         sentAt.set(key, nowMs);
       }
+    },
+    drainKey(key, take) {
+      const value = waiting.get(key);
+      if (value !== undefined && take(value)) waiting.delete(key);
     },
     drainAll(take) {
       for (const [key, value] of waiting) if (take(value)) waiting.delete(key);
