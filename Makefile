@@ -11,8 +11,8 @@ INSTALLED := node_modules/.package-lock.json
 GENERATED := src/contract/.generated
 BUILT := dist/.built
 
-.PHONY: help setup generate build dev demo doctor test test-core interop chaos bench-stream bench-plan bench-cache \
-        check static format lint types buf breaking baseline fresh schema schema-check examples clean-checkout \
+.PHONY: help setup generate build dev demo doctor test test-core interop chaos bench-stream bench-plan bench-cache bench-executor \
+        check static format lint types buf breaking baseline fresh schema schema-check operators operators-check examples clean-checkout \
         migration clean
 
 help: ## list the commands
@@ -52,6 +52,7 @@ doctor: $(BUILT) ## tell what this machine has and lacks
 # --- tests ------------------------------------------------------------------------------------------------------------
 
 test: $(BUILT) ## run every test, real Postgres included (ARGS=… goes to mocha)
+	@scripts/python-packages.sh
 	@$(BIN)/mocha $(ARGS)
 
 test-core: $(GENERATED) ## run the tests of the pure part only
@@ -75,6 +76,13 @@ bench-cache: $(BUILT) ## measure lookups, reuse and sharing beside their limits 
 	@cp src/contract/postern.binpb .build/bench/src/contract/
 	@node .build/bench/bench/cache/main.js $(ARGS)
 
+bench-executor: $(BUILT) ## measure the engine and user code beside work by hand (ARGS="--only relational --rounds 5")
+	@$(BIN)/tsc -p bench/tsconfig.json
+	@cp src/contract/postern.binpb .build/bench/src/contract/
+	@find src/executor/user-code -type f ! -name '*.ts' -exec cp --parents {} .build/bench/ \;
+	@scripts/python-packages.sh && scripts/python-packages.sh bench
+	@node .build/bench/bench/executor/main.js $(ARGS)
+
 chaos: $(BUILT) ## kill, freeze and cut real processes, then compare (ARGS="--seed S --kills N"; docs/testing.md)
 	@node --import tsx test/chaos/chaos.ts $(ARGS)
 
@@ -82,7 +90,7 @@ chaos: $(BUILT) ## kill, freeze and cut real processes, then compare (ARGS="--se
 
 check: static interop clean-checkout ## everything CI checks, in one command
 
-static: format lint types buf breaking fresh schema-check ## all checks that run no test
+static: format lint types buf breaking fresh schema-check operators-check ## all checks that run no test
 
 format: $(INSTALLED) ## check the format (make format FIX=--write to mend it)
 	@$(BIN)/biome format $(FIX) .
@@ -111,6 +119,14 @@ schema: $(GENERATED) ## write migrations/schema.sql from the migrations
 
 schema-check: $(GENERATED) ## check that migrations/schema.sql is what the migrations make
 	@$(BIN)/tsx src/dev/write-schema.ts --check
+
+operators: $(GENERATED) ## write docs/operators.md and the tables of docs/texera.md from the definitions
+	@$(BIN)/tsx src/dev/write-operators.ts
+	@$(BIN)/tsx src/dev/write-texera.ts
+
+operators-check: $(GENERATED) ## check that these pages are what the definitions say
+	@$(BIN)/tsx src/dev/write-operators.ts --check
+	@$(BIN)/tsx src/dev/write-texera.ts --check
 
 clean-checkout: ## run `make test` as a newcomer does: a clean copy, an empty package cache
 	@scripts/clean-checkout.sh make test

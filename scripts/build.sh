@@ -4,4 +4,7 @@ set -euo pipefail
 rm -rf dist
 node_modules/.bin/tsc -p tsconfig.build.json
 cp src/contract/postern.binpb dist/src/contract/
-find src -type f ! -name '*.ts' ! -path 'src/contract/*' | while read -r file; do cp "$file" "dist/$file"; done
+find src -type f ! -name '*.ts' ! -path 'src/contract/*' | while read -r file; do
+  mkdir -p "dist/$(dirname "$file")"
+  cp "$file" "dist/$file"
+done

@@ -12,13 +12,23 @@ export function posternCommand(...args: string[]): { command: string; args: stri
   return { command: process.execPath, args: [...execArgv, entry, ...args] };
 }
 
+/** The caller's settings for user code, which say what a machine has and not how the stack is put together. */
+const OF_USER_CODE = ["POSTERN_PYTHON", "POSTERN_SANDBOX", "POSTERN_SPARE_CHILDREN"];
+
+/** What an executor of the stack takes over from the caller. */
+export const userCodeEnvironment = (): Record<string, string> => callersOwn(OF_USER_CODE);
+
+const callersOwn = (names: string[]): Record<string, string> =>
+  Object.fromEntries(
+    names.flatMap((name) => {
+      const value = process.env[name];
+      return value === undefined ? [] : [[name, value] as const];
+    }),
+  );
+
 /** What any program needs to run, and nothing of the caller's settings or secrets. */
 export function bareEnvironment(): Record<string, string> {
-  const kept = ["PATH", "TMPDIR"].flatMap((name) => {
-    const value = process.env[name];
-    return value === undefined ? [] : [[name, value] as const];
-  });
-  return { ...Object.fromEntries(kept), LANG: "C.UTF-8", TZ: "UTC", [PARENT_PIPE_VARIABLE]: "1" };
+  return { ...callersOwn(["PATH", "TMPDIR"]), LANG: "C.UTF-8", TZ: "UTC", [PARENT_PIPE_VARIABLE]: "1" };
 }
 
 /** How a person types `postern` the way this process was run, for hints. */

@@ -8,7 +8,7 @@ import { mkdir } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { AppError } from "../core/app-error.js";
-import { bareEnvironment } from "./child-program.js";
+import { bareEnvironment, userCodeEnvironment } from "./child-program.js";
 import { removeClientFile, writeClientFile } from "./client-file.js";
 import {
   createDevelopmentIssuer,
@@ -177,6 +177,7 @@ async function startExecutors(
       signal,
       env: {
         ...bareEnvironment(),
+        ...userCodeEnvironment(),
         POSTERN_SERVER: options.address,
         POSTERN_TOKEN_FILE: options.serveToken,
         POSTERN_WORK_DIR: workDir,

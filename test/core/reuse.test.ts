@@ -57,9 +57,16 @@ function planOf(drafts: Record<string, Draft>): Plan {
       implementation: user
         ? {
             kind: "user-function",
-            userFunction: { language: "python", code: "", entryPoint: "", retainInputColumns: true, environment: {} },
+            userFunction: {
+              language: "python",
+              code: "",
+              entryPoint: "",
+              retainInputColumns: true,
+              environment: {},
+              call: "tuple" as const,
+            },
           }
-        : { kind: "query", sql: "" },
+        : { kind: "query", sql: "", furtherSql: [] },
     }),
   );
   const links = Object.entries(drafts).flatMap(([id, { from = [] }]) =>

@@ -177,7 +177,7 @@ describe("The port cache with executor processes on two replicas", function () {
 
     await damage((bytes) => bytes.fill(1, 4, bytes.length - 4));
     const port = { by: { $case: "logicalPort" as const, value: { operatorId: "some", portId: 0 } } };
-    const read = { executionId: runs[1]!.id, port, offset: 0n, limit: 10, columns: [] };
+    const read = { executionId: runs[1]!.id, port, offset: 0n, limit: 10, columns: [], where: "" };
     const error = await rejection(callUnary(one.client.ports, "readPort", read, { token: one.owner }));
     expect(error)
       .to.have.property("message")

@@ -22,7 +22,8 @@ interface Run {
 /** Starts the demo with PATH and HOME only. */
 function startDemo(dir: string): Run {
   const child = spawn(process.execPath, ["--import", "tsx", CLI, "demo", "--dir", dir], {
-    env: { PATH: process.env.PATH, HOME: "/tmp" },
+    // Pipes to processes that wait for user code are Unix sockets too.
+    env: { PATH: process.env.PATH, HOME: "/tmp", POSTERN_SPARE_CHILDREN: "0" },
     stdio: ["ignore", "pipe", "pipe"],
   });
   let said = "";

@@ -284,7 +284,7 @@ describe("The lease watch", () => {
 });
 
 describe("Replicas that stop and start", () => {
-  const lease = { leaseMs: 2_000, attachWithinMs: 2_000 };
+  const lease = { leaseMs: 5_000, attachWithinMs: 5_000 };
   let first: TestServer;
   before(async () => {
     first = await startTestServer(lease);
