@@ -20,6 +20,8 @@ const SHOWN_BY: Record<Sabotage, FaultKind[]> = {
   "double-apply": ["commit-stall", "commit-stall"],
   "skip-cursor": ["listen-terminate"],
 };
+/** Some faults show a sabotage only when they hit the right moment: a course that misses it is followed by another. */
+const MOST_COURSES = 4;
 /** A commit has to stall for longer than a server waits and shorter than an executor does. */
 const STALL_LEASE_MS = 3_000;
 
@@ -55,9 +57,18 @@ describe("chaos, the short form", function () {
     it(`a build broken by ${sabotage} is found out`, async () => {
       const leaseMs = sabotage === "double-apply" ? STALL_LEASE_MS : SHAPE.leaseMs;
       const shape = { executors: 2, events: 1_500, restMs: 150, endWithinMs: 8_000, leaseMs };
-      const { result, said } = await run({ ...shape, sabotage, schedule: SHOWN_BY[sabotage] });
-      expect(result.missing + result.duplicated + result.out_of_order, said).to.be.greaterThan(0);
-      expect(result.ok).to.equal(false);
+      const tried: string[] = [];
+      for (let course = 1; course <= MOST_COURSES; course++) {
+        const seed = course === 1 ? SEED : `${SEED}, course ${course}`;
+        const { result, said } = await run({ ...shape, seed, sabotage, schedule: SHOWN_BY[sabotage] });
+        tried.push(said);
+        if (result.missing + result.duplicated + result.out_of_order > 0) {
+          expect(result.ok).to.equal(false);
+          return;
+        }
+        if (course < MOST_COURSES && directory) await rm(directory, { recursive: true, force: true });
+      }
+      expect.fail(`It was not found in ${MOST_COURSES} courses:\n${tried.join("\n\n")}`);
     });
   }
 });
