@@ -1,7 +1,8 @@
 // Reads the rows of a result that meet a caller's expression, in a process started for it: DuckDB cannot always be
 // interrupted, and a process can be killed. It has no environment, and reads below the result root only.
 //
-// F1  One statement, checked before (result-reader.ts); it ends within DEADLINE_MS or is killed.
+// F1  One statement, checked before (result-reader.ts); it ends within DEADLINE_MS or is killed, at once when nobody waits
+//     for its rows any more.
 // F2  The process ends with its parent, however that ends.
 // F3  It is killed when it holds more than MOST_BYTES (process/memory-watch.ts says why DuckDB's own limit is not enough).
 import { fork } from "node:child_process";
@@ -37,11 +38,16 @@ const DEADLINE_MS = 20_000;
 /** DuckDB may have 512 MB, and Node needs some. */
 const MOST_BYTES = 800 * 1024 * 1024;
 
-/** Rejects with AppError when the expression fails or takes too long, and with any other error for what may be the file. */
+/**
+ * Rejects with AppError when the expression fails or takes too long, with the signal's reason once it aborts, and with
+ * any other error for what may be the file.
+ */
 export async function readFiltered(
   read: FilteredRead,
+  signal: AbortSignal,
   deadlineMs = DEADLINE_MS,
 ): Promise<{ rows: Row[]; totalRows: bigint }> {
+  signal.throwIfAborted();
   const child = fork(ENTRY, [], {
     // A debugger's port can be listened on once only.
     execArgv: process.execArgv.filter((argument) => !argument.startsWith("--inspect")),
@@ -51,10 +57,14 @@ export async function readFiltered(
   });
   let timer: NodeJS.Timeout | undefined;
   let unwatch = () => {};
+  let unlisten = () => {};
   try {
     const answer = await new Promise<FilteredAnswer>((resolve, reject) => {
       timer = setTimeout(() => reject(tooSlow(deadlineMs)), deadlineMs);
       unwatch = watchMemory(child.pid, MOST_BYTES, () => reject(tooLarge()));
+      const leave = () => reject(signal.reason);
+      signal.addEventListener("abort", leave, { once: true });
+      unlisten = () => signal.removeEventListener("abort", leave);
       child.once("message", (message: FilteredAnswer) => resolve(message));
       child.once("error", reject);
       child.once("exit", () => reject(new Error("The process that reads the rows ended without an answer.")));
@@ -71,6 +81,7 @@ export async function readFiltered(
   } finally {
     clearTimeout(timer);
     unwatch();
+    unlisten();
     child.removeAllListeners("exit");
     child.on("error", () => {}); // it is killed: what it still has to say is nobody's concern
     child.kill("SIGKILL");

@@ -32,10 +32,11 @@ export interface ResultPage {
 }
 
 export interface ResultReader {
-  /** Rows `offset` to `offset + limit`, fewer when they are large, of those that meet `where`. */
+  /** Rows `offset` to `offset + limit`, fewer when they are large, of those that meet `where`; given up with the signal. */
   readRows(
     result: StoredResult,
     page: ResultPage,
+    signal: AbortSignal,
   ): Promise<{
     schema: Schema;
     rows: Row[];
@@ -81,24 +82,26 @@ export async function createResultReader({
   }
 
   return {
-    async readRows(result, page) {
+    async readRows(result, page, signal) {
       const path = fileURLToPath(result.uri);
       const schema = chosen(result.schema, page.columns);
-      const where = page.where.trim() === "" ? undefined : await checkedWhere(bindSchemas, result.schema, page.where);
+      const where =
+        page.where.trim() === "" ? undefined : await checkedWhere(bindSchemas, result.schema, page.where, signal);
       await requireObject(path);
       try {
         if (where === undefined) return { schema, rows: await readPage(path, schema, page), totalRows: undefined };
         const { offset, limit } = page;
         const read: FilteredRead = { directory, path, schema: result.schema, columns: schema, where, offset, limit };
-        const found = await filtering(() => readFiltered(read)).catch(async (cause: unknown) => {
+        const found = await filtering(() => readFiltered(read, signal), signal).catch(async (cause: unknown) => {
           if (cause instanceof AppError) throw cause;
+          signal.throwIfAborted();
           // R4: if the file can be read without the expression, it was the expression.
           await readPage(path, result.schema, { ...page, offset: 0n });
-          throw invalid("where: the rows cannot be filtered so; make it simpler.", cause);
+          throw invalid("where: the rows cannot be filtered so; make it simpler, or read them without it.", cause);
         });
         return { schema, ...found };
       } catch (error) {
-        if (error instanceof AppError) throw error;
+        if (error instanceof AppError || signal.aborted) throw error;
         throw unreadable("The stored result cannot be read; run the workflow again.", error);
       }
     },
@@ -107,11 +110,19 @@ export async function createResultReader({
 }
 
 /** R3 */
-async function checkedWhere(bindSchemas: BindSchemas, schema: Schema, sql: string): Promise<string> {
+async function checkedWhere(
+  bindSchemas: BindSchemas,
+  schema: Schema,
+  sql: string,
+  signal: AbortSignal,
+): Promise<string> {
   if (sql.length > LONGEST_WHERE || sql.includes("\0"))
     throw invalid(`where must be one expression of at most ${LONGEST_WHERE.toLocaleString("en")} characters.`);
   const expressions = [{ path: "where", sql, expect: "boolean" as const }];
-  const bound = await bindSchemas({ inputs: [schema], expressions, statements: [], sql: "select * from input0" });
+  const bound = await bindSchemas(
+    { inputs: [schema], expressions, statements: [], sql: "select * from input0" },
+    signal,
+  );
   if (bound.ok) return sql;
   throw invalid(`where: ${bound.findings.map(({ message }) => message).join(" ")}`);
 }

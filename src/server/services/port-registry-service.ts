@@ -105,12 +105,12 @@ export function portRegistryService({
       return { ports: ports.map(portToWire), consoles: consoles.map(consoleToWire) };
     },
 
-    async readPort(request, { caller }) {
+    async readPort(request, { caller, signal }) {
       const { id, projectId } = await readableExecution(db, caller, request.executionId);
       const port = await requirePort(db, id, request);
       const { offset, columns, where } = request;
       const wanted = { offset, limit: rowLimit(request), columns, where };
-      const page = await results.readRows(port, wanted).catch(async (error: unknown) => {
+      const page = await results.readRows(port, wanted, signal).catch(async (error: unknown) => {
         // What cannot be read must not be reused either: run again, the workflow computes it.
         if (isDamaged(error)) {
           const actor = caller.kind === "user" ? caller.subject : `execution ${id}`;
