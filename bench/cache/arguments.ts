@@ -1,5 +1,5 @@
 // What `make bench-cache ARGS="…"` takes, and how large a run is.
-import { parseArgs } from "node:util";
+import { BENCH_OPTIONS, readBenchArguments } from "../bench-arguments.js";
 
 export interface Scale {
   /** Entries in the cache of the lookup figures. */
@@ -20,27 +20,6 @@ const FULL: Scale = { entries: 1_000_000, lookups: 60, rounds: 5, seconds: 20, r
 const QUICK: Scale = { entries: 5_000, lookups: 5, rounds: 1, seconds: 1, reruns: 5, executions: 6 };
 
 export const USAGE = `make bench-cache ARGS="…"
-  --only NAME    a figure, or the beginning of some (several times for several)
-  --rounds N     rounds of each side (${FULL.rounds})
-  --quick        a smoke run: a small cache, few executions; its numbers mean nothing
-  --profile      servers write CPU profiles into .build/profiles
-  --strict       exit status 1 when a figure does not hold`;
+${BENCH_OPTIONS(FULL.rounds, "a small cache, few executions")}`;
 
-export function readArguments(args: string[]) {
-  const { values } = parseArgs({
-    args,
-    options: {
-      only: { type: "string", multiple: true, default: [] },
-      rounds: { type: "string" },
-      quick: { type: "boolean", default: false },
-      profile: { type: "boolean", default: false },
-      strict: { type: "boolean", default: false },
-    },
-  });
-  const { only, strict, profile } = values;
-  const scale = values.quick ? QUICK : FULL;
-  const rounds = values.rounds === undefined ? scale.rounds : Number(values.rounds);
-  if (!Number.isInteger(rounds) || rounds < 1 || rounds > 100)
-    throw new Error(`--rounds is ${values.rounds}: it must be a whole number from 1 to 100.`);
-  return { scale: { ...scale, rounds }, only, strict, profile };
-}
+export const readArguments = (args: string[]) => readBenchArguments(args, { full: FULL, quick: QUICK });
