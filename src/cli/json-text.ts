@@ -5,8 +5,14 @@ import { AppError } from "../core/app-error.js";
 export function parseJson(content: string, name: string): unknown {
   const body = content.startsWith("\ufeff") ? content.slice(1) : content;
   try {
-    return JSON.parse(body);
+    return JSON.parse(body, refuseLostName);
   } catch (error) {
+    if (error instanceof LostName)
+      throw new AppError(
+        "invalid",
+        "NOT_JSON",
+        `${name} has a field called "__proto__", which nothing keeps: rename it.`,
+      );
     const { at, expected } = firstError(body);
     const before = body.slice(0, at).split("\n");
     const where = `line ${before.length}, column ${before.at(-1)!.length + 1}`;
@@ -15,6 +21,14 @@ export function parseJson(content: string, name: string): unknown {
     });
   }
 }
+
+/** JSON allows the name; what copies objects afterwards loses it without a word. */
+function refuseLostName(key: string, value: unknown): unknown {
+  if (key === "__proto__") throw new LostName();
+  return value;
+}
+
+class LostName extends Error {}
 
 class Stop extends Error {
   constructor(

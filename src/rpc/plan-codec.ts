@@ -9,6 +9,7 @@ import { AppError, type Diagnostic, invalid } from "../core/app-error.js";
 import { digestOf } from "../core/canonical-json.js";
 import * as core from "../core/plan.js";
 import { enumCodec } from "./enum-codec.js";
+import { carriedProperties, refuseLostName } from "./properties.js";
 
 export {
   executionStateFromWire,
@@ -108,29 +109,14 @@ export function encodingOf(name: string): core.Encoding {
 }
 
 export const logicalPlanToWire = ({ operators, links }: core.LogicalPlan): wire.LogicalPlan => ({
-  operators: operators.map((o) => ({ ...o })),
+  operators: operators.map((o) => ({ ...o, properties: carriedProperties(o.id, o.properties) })),
   links: links.map((l) => ({ ...l })),
 });
-/** Deeper settings mean nothing to any operator, and every walk over them is a recursion. */
-const MOST_LEVELS = 64;
-
-function modestlyDeep(operatorId: string, properties: core.Properties): core.Properties {
-  let level: core.Json[] = [properties];
-  for (let depth = 0; level.length > 0; depth++) {
-    if (depth > MOST_LEVELS)
-      throw invalid(
-        `The properties of operator ${JSON.stringify(operatorId.slice(0, 128))} are nested more than ${MOST_LEVELS} levels deep.`,
-      );
-    level = level.flatMap((value) => (typeof value === "object" && value !== null ? Object.values(value) : []));
-  }
-  return properties;
-}
-
 export const logicalPlanFromWire = (plan: wire.LogicalPlan): core.LogicalPlan => ({
   operators: plan.operators.map(({ id, type, properties, displayName, disabled, viewResult }) => ({
     id,
     type,
-    properties: modestlyDeep(id, (properties ?? {}) as core.Properties),
+    properties: carriedProperties(id, (properties ?? {}) as core.Properties),
     displayName,
     disabled,
     viewResult,
@@ -188,6 +174,7 @@ const operatorKeyOf = ({ operatorId, layer }: core.PhysicalOperatorKey): core.Ph
 
 const operatorToWire = (o: core.PhysicalOperator): wire.PhysicalOperator => ({
   ...o,
+  properties: carriedProperties(o.operatorId, o.properties),
   inputs: o.inputs.map((p) => ({
     key: portKeyToWire(p.key),
     schema: schemaToWire(p.schema),
@@ -201,7 +188,7 @@ const operatorToWire = (o: core.PhysicalOperator): wire.PhysicalOperator => ({
     schema: schemaToWire(p.schema),
     mode: outputModes.toWire(p.mode),
   })),
-  implementation: implementationToWire(o.implementation),
+  implementation: implementationToWire(o),
 });
 
 const operatorFromWire = (o: wire.PhysicalOperator): core.PhysicalOperator => ({
@@ -261,13 +248,17 @@ function partitionFromWire(rule: wire.PartitionRule | undefined): core.Partition
   return { kind };
 }
 
-function implementationToWire(i: core.Implementation): wire.PhysicalOperator["implementation"] {
+function implementationToWire({
+  operatorId,
+  implementation: i,
+}: core.PhysicalOperator): wire.PhysicalOperator["implementation"] {
   switch (i.kind) {
     case "scan":
       return { $case: "scan", value: datasetScanToWire(i.scan) };
     case "query":
       return { $case: "query", value: { sql: i.sql, furtherSql: [...i.furtherSql] } };
     case "user-function":
+      refuseLostName(operatorId, i.userFunction.environment);
       return {
         $case: "userFunction",
         value: {

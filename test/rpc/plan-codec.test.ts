@@ -97,6 +97,38 @@ describe("plan codec", () => {
     expect(() => logicalPlanFromWire(LogicalPlan.fromPartial(plan))).to.throw(/"a" are nested more than 64 levels/);
   });
 
+  it("refuses a setting or an environment entry called __proto__, which no decoder would keep", () => {
+    const lost = JSON.parse('{"__proto__": {"a": 1}}');
+    const operator = { id: "a", type: "filter", displayName: "", disabled: false, viewResult: false };
+    for (const properties of [lost, { deeper: [{ still: lost }] }])
+      expect(() => logicalPlanToWire({ operators: [{ ...operator, properties }], links: [] })).to.throw(
+        'Operator "a" has a setting called "__proto__"',
+      );
+    const physical = {
+      operatorId: "a",
+      layer: "main",
+      type: "python",
+      properties: {},
+      displayName: "",
+      inputs: [],
+      outputs: [],
+      implementation: {
+        kind: "user-function" as const,
+        userFunction: {
+          language: "python" as const,
+          code: "",
+          entryPoint: "",
+          retainInputColumns: false,
+          environment: lost,
+          call: "tuple" as const,
+        },
+      },
+    };
+    const plan = { format: PLAN_FORMAT, operators: [physical], links: [], regions: [] };
+    expect(() => physicalPlanToWire(plan)).to.throw("__proto__");
+    expect(() => physicalPlanToWire({ ...plan, operators: [{ ...physical, properties: lost }] })).to.throw("__proto__");
+  });
+
   it("carries diagnostics both ways", () => {
     const finding = { severity: "warning" as const, operatorId: "a", property: "by.0.column", message: "Look." };
     expect(diagnosticFromWire(diagnosticToWire(finding))).to.deep.equal(finding);
