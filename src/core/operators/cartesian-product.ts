@@ -1,9 +1,7 @@
 import { z } from "zod";
-import { quoteName } from "../sql-text.js";
-import { withoutClashes } from "./clashing-names.js";
+import { bothSides } from "./clashing-names.js";
 import { exampleRows } from "./example-rows.js";
 import { defineOperator } from "./operator.js";
-import { columnOf } from "./settings.js";
 
 /** Every pair of rows. The right side is read completely before the first row of the left one. */
 export const cartesianProduct = defineOperator({
@@ -33,14 +31,7 @@ export const cartesianProduct = defineOperator({
     dependsOn: (port) => (port === 0 ? [1] : []),
     body: {
       kind: "query",
-      sql([left, right]) {
-        const renamed = withoutClashes(left!, right!);
-        const items = [
-          ...left!.map(({ name }) => columnOf(0, left!, name)),
-          ...right!.map(({ name }, i) => `${columnOf(1, right!, name)} AS ${quoteName(renamed[i]!)}`),
-        ];
-        return `SELECT ${items.join(", ")} FROM input0 CROSS JOIN input1`;
-      },
+      sql: ([left, right]) => `SELECT ${bothSides(left!, right!)} FROM input0 CROSS JOIN input1`,
     },
   }),
 });

@@ -2,6 +2,8 @@
 // taken gets the suffix #@1, or the next number that is free: `name`, `name#@1`, `name#@2`.
 import { foldName } from "../names.js";
 import type { Schema } from "../plan.js";
+import { quoteName } from "../sql-text.js";
+import { columnOf } from "./settings.js";
 
 const SUFFIX = /#@(\d+)$/;
 
@@ -17,4 +19,13 @@ export function withoutClashes(left: Schema, right: Schema): string[] {
     taken.add(foldName(free));
     return free;
   });
+}
+
+/** What a SELECT takes from both inputs: input 0's columns, then input 1's under names that are free. */
+export function bothSides(left: Schema, right: Schema): string {
+  const renamed = withoutClashes(left, right);
+  return [
+    ...left.map(({ name }) => columnOf(0, left, name)),
+    ...right.map(({ name }, i) => `${columnOf(1, right, name)} AS ${quoteName(renamed[i]!)}`),
+  ].join(", ");
 }

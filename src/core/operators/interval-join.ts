@@ -1,7 +1,7 @@
 import { z } from "zod";
 import type { Schema } from "../plan.js";
 import { quoteName } from "../sql-text.js";
-import { withoutClashes } from "./clashing-names.js";
+import { bothSides } from "./clashing-names.js";
 import { exampleRows } from "./example-rows.js";
 import { defineOperator, type Finding } from "./operator.js";
 import { columnName, columnOf, findColumn, isNumeric } from "./settings.js";
@@ -59,14 +59,9 @@ export const intervalJoin = defineOperator({
     body: {
       kind: "query",
       sql([left, right]) {
-        const renamed = withoutClashes(left!, right!);
-        const items = [
-          ...left!.map(({ name }) => columnOf(0, left!, name)),
-          ...right!.map(({ name }, i) => `${columnOf(1, right!, name)} AS ${quoteName(renamed[i]!)}`),
-        ];
         const { point, begin, end } = bounds(read, left!, right!);
         const [lower, upper] = [read.includeLower ? ">=" : ">", read.includeUpper ? "<=" : "<"];
-        return `SELECT ${items.join(", ")} FROM input0 INNER JOIN input1 ON ${point} ${lower} ${begin} AND ${point} ${upper} ${end}`;
+        return `SELECT ${bothSides(left!, right!)} FROM input0 INNER JOIN input1 ON ${point} ${lower} ${begin} AND ${point} ${upper} ${end}`;
       },
     },
   }),
