@@ -7,9 +7,9 @@ import { type ExecutionState, isTerminal, mayMove, type RunState } from "../../c
 import { operatorKey, type PhysicalPlan } from "../../core/plan.js";
 import { executionStateFromWire, runStateFromWire } from "../../rpc/state-codec.js";
 import { portOffer } from "../cache/port-offer.js";
-import type { PortOffer, ReusedPort } from "../repositories/cache-commits.js";
+import type { PortOffer } from "../repositories/cache-commits.js";
 import type { OperatorStatisticsRow } from "../repositories/operator-statistics.js";
-import type { PortRow } from "../repositories/ports.js";
+import type { PortRow, ReusedPort } from "../repositories/ports.js";
 import type { ReportedEvent } from "./event-batch.js";
 import { statisticsFromWire } from "./execution-wire.js";
 import { portRows, reusedPort } from "./port-registration.js";

@@ -20,10 +20,10 @@ import {
   commitOffers,
   type PortOffer,
   type RefusedOffer,
-  type ReusedPort,
   registerReusedPorts,
 } from "../repositories/cache-commits.js";
 import type { CacheKey } from "../repositories/cache-reservations.js";
+import type { ReusedPort } from "../repositories/ports.js";
 import {
   type Append,
   type AppendedEvent,

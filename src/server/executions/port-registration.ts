@@ -5,8 +5,7 @@ import { AppError, invalid } from "../../core/app-error.js";
 import { globalPortId, type OutputPort, type PhysicalPlan } from "../../core/plan.js";
 import { portKeyFromWire } from "../../rpc/plan-codec.js";
 import { OfferRefused, OUTSIDE_PREFIX } from "../cache/refused-offer.js";
-import type { ReusedPort } from "../repositories/cache-commits.js";
-import type { ConsoleRow, PortRow } from "../repositories/ports.js";
+import type { ConsoleRow, PortRow, ReusedPort } from "../repositories/ports.js";
 import { requireBelow } from "./result-location.js";
 
 export interface ReportedBy {

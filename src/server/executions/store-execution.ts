@@ -18,7 +18,7 @@ import type { Queryable } from "../database/database.js";
 import { addAuditEntry } from "../repositories/audit-log.js";
 import type { CachedPort } from "../repositories/cache-lookup.js";
 import { insertEvents } from "../repositories/execution-events.js";
-import { type ReusedObject, type ReusedPort, registerCachedPorts } from "../repositories/execution-reuse.js";
+import { type ReusedObject, registerCachedPorts, type TakenPort } from "../repositories/execution-reuse.js";
 import { type ExecutionRow, insertExecution } from "../repositories/executions.js";
 import { upsertOperatorStatistics } from "../repositories/operator-statistics.js";
 import { cachedRun } from "./complete-from-cache.js";
@@ -160,7 +160,7 @@ async function registerReused(
   if ((await registerCachedPorts(tx, { executionId, attempt, ports })) < ports.length) throw new CacheChanged();
 }
 
-const reusedPorts = ({ plan, hits, reused }: PlannedExecution): ReusedPort[] =>
+const reusedPorts = ({ plan, hits, reused }: PlannedExecution): TakenPort[] =>
   plan.operators
     .flatMap(({ outputs }) => outputs)
     .filter(({ key }) => reused.has(globalPortId(key)))

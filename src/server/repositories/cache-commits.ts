@@ -6,11 +6,10 @@
 // M2  What is remembered is the server's: the fingerprint of the plan it issued, and counts of the registered port.
 // M3  The port must be registered at an object the execution itself wrote; reused objects are remembered already.
 // M4  Only trusted executions commit, and only what pooled executors made may be shared among workflows.
-import type { Schema } from "../../core/plan.js";
 import { textArray } from "../database/binary-array.js";
 import type { Queryable } from "../database/database.js";
 import type { CacheKey } from "./cache-reservations.js";
-import { portRecord, REPLACE_PORT } from "./ports.js";
+import { portRecord, REPLACE_PORT, type ReusedPort } from "./ports.js";
 
 /** A port offered to the cache, with what the server's plan says of it. */
 export interface PortOffer {
@@ -94,22 +93,6 @@ export async function commitOffers(
       datasets: offers.map((o) => o.datasetVersions.join(",")),
     },
   );
-}
-
-/** A port of an execution that is another execution's object. */
-export interface ReusedPort {
-  executionId: string;
-  attempt: number;
-  globalPortId: string;
-  operatorId: string;
-  layer: string;
-  portId: number;
-  internal: boolean;
-  input: boolean;
-  uri: string;
-  schema: Schema;
-  subdagHash: string;
-  viewed: boolean;
 }
 
 /**

@@ -1,22 +1,11 @@
 // What executions had from the cache: ports registered where another execution wrote them, decisions, and the summary.
 import type { RunState } from "../../core/execution-state.js";
-import type { Schema } from "../../core/plan.js";
 import { type Database, json, type Queryable } from "../database/database.js";
 import { createSharedReads, oncePerDatabase } from "../database/shared-reads.js";
+import type { ReusedPort } from "./ports.js";
 
-/** A port of an execution whose rows lie where another execution wrote them. */
-export interface ReusedPort {
-  globalPortId: string;
-  operatorId: string;
-  layer: string;
-  portId: number;
-  internal: boolean;
-  input: boolean;
-  uri: string;
-  schema: Schema;
-  subdagHash: string;
-  viewed: boolean;
-}
+/** A port that one execution takes over. */
+export type TakenPort = Omit<ReusedPort, "executionId" | "attempt">;
 
 /**
  * Registers ports at the objects another execution wrote, with the ledger's counts; from then on nobody sweeps those. An
@@ -24,7 +13,7 @@ export interface ReusedPort {
  */
 export async function registerCachedPorts(
   tx: Queryable,
-  { executionId, attempt, ports }: { executionId: string; attempt: number; ports: ReusedPort[] },
+  { executionId, attempt, ports }: { executionId: string; attempt: number; ports: TakenPort[] },
 ): Promise<number> {
   const rows = await tx.query(
     `with wanted as (

@@ -23,6 +23,9 @@ export interface PortRow {
   computeMs: bigint;
 }
 
+/** A port of an execution whose rows are another execution's object: the counts are that one's. */
+export type ReusedPort = Omit<PortRow, "rowCount" | "byteCount" | "registeredAt" | "computeMs">;
+
 export interface ConsoleRow {
   operatorId: string;
   worker: number;
