@@ -14,7 +14,7 @@ import {
   type PortKey,
   type Schema,
 } from "../../src/core/plan.js";
-import { propertiesArbitrary } from "./plan-arbitraries.js";
+import { propertiesArbitrary, settingName } from "./plan-arbitraries.js";
 
 const text = fc.string({ unit: "grapheme", maxLength: 8 });
 const schema: fc.Arbitrary<Schema> = fc.array(fc.record({ name: text, type: fc.constantFrom(...ATTRIBUTE_TYPES) }), {
@@ -52,16 +52,19 @@ const inner: fc.Arbitrary<Implementation> = fc.oneof(
       code: text,
       entryPoint: text,
       retainInputColumns: fc.boolean(),
-      environment: fc.dictionary(text, text, { maxKeys: 3, noNullPrototype: true }),
+      environment: fc.dictionary(settingName, text, { maxKeys: 3, noNullPrototype: true }),
       call: fc.constantFrom(...FUNCTION_CALLS),
     }),
   }),
 );
 
+// Of the names these make, `call` alone says again what a user function says, and does not count twice.
+const freeProperties = propertiesArbitrary.filter((properties) => !Object.hasOwn(properties, "call"));
+
 const draft = fc.record({
   layer: fc.constantFrom("main", "build"),
   type: fc.constantFrom("filter", "join", "union"),
-  properties: propertiesArbitrary,
+  properties: freeProperties,
   scan,
   inner,
   outputs: fc.array(fc.record({ internal: fc.boolean(), schema }), { minLength: 1, maxLength: 2 }),

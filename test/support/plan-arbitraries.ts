@@ -22,8 +22,8 @@ const id = fc.stringMatching(/^[A-Za-z0-9][A-Za-z0-9_.-]{0,10}$/);
 const int32 = fc.integer({ min: 0, max: 2 ** 31 - 1 });
 const int64 = fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n });
 
-// Names of settings: all but the one that is refused because it would be lost.
-const name = text.filter((t) => t !== "__proto__");
+/** Names of settings: all but the one that is refused because it would be lost. */
+export const settingName = text.filter((t) => t !== "__proto__");
 
 const { json } = fc.letrec<{ json: Json }>((tie) => ({
   json: fc.oneof(
@@ -33,10 +33,10 @@ const { json } = fc.letrec<{ json: Json }>((tie) => ({
     fc.double({ noNaN: true, noDefaultInfinity: true }).map((n) => (n === 0 ? 0 : n)),
     text,
     fc.array(tie("json"), { maxLength: 3 }),
-    fc.dictionary(name, tie("json"), { maxKeys: 3, noNullPrototype: true }),
+    fc.dictionary(settingName, tie("json"), { maxKeys: 3, noNullPrototype: true }),
   ),
 }));
-export const propertiesArbitrary: fc.Arbitrary<Properties> = fc.dictionary(name, json, {
+export const propertiesArbitrary: fc.Arbitrary<Properties> = fc.dictionary(settingName, json, {
   maxKeys: 4,
   noNullPrototype: true,
 });
@@ -70,7 +70,7 @@ const implementation: fc.Arbitrary<Implementation> = fc.oneof(
       code: text,
       entryPoint: text,
       retainInputColumns: fc.boolean(),
-      environment: fc.dictionary(name, text, { maxKeys: 3, noNullPrototype: true }),
+      environment: fc.dictionary(settingName, text, { maxKeys: 3, noNullPrototype: true }),
       call: fc.constantFrom(...FUNCTION_CALLS),
     }),
   }),
