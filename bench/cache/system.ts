@@ -14,7 +14,7 @@ import {
 } from "../../src/contract/postern/v1/execution.js";
 import { LogicalPlan } from "../../src/contract/postern/v1/plan.js";
 import { WorkflowServiceClient } from "../../src/contract/postern/v1/workflow.js";
-import { callUnary, STREAM_CHANNEL_OPTIONS } from "../../src/rpc/channel.js";
+import { callUnary, STREAM_CHANNEL_OPTIONS, UNARY_CHANNEL_OPTIONS } from "../../src/rpc/channel.js";
 import { type BaseSystem, CLI, type SystemOptions, startBaseSystem } from "../base-system.js";
 import type * as bench from "../run-groups.js";
 import type { Program } from "../stream/child.js";
@@ -52,7 +52,7 @@ export async function startCacheSystem(options: SystemOptions): Promise<CacheSys
   const access = new AccessServiceClient(address, plain);
   const workflows = new WorkflowServiceClient(address, plain);
   const clients = {
-    caches: new CacheServiceClient(address, plain),
+    caches: new CacheServiceClient(address, plain, UNARY_CHANNEL_OPTIONS),
     datasets: new DatasetServiceClient(address, plain),
     executions: new ExecutionServiceClient(address, plain, STREAM_CHANNEL_OPTIONS),
   };

@@ -48,8 +48,8 @@ const KEEPALIVE: ChannelOptions = {
   "grpc.max_reconnect_backoff_ms": 5_000,
 };
 
-/** For short calls. */
-export const UNARY_CHANNEL_OPTIONS: ChannelOptions = { ...KEEPALIVE };
+/** For short calls. The window holds the largest reply there is by default: with 64 KiB each piece waits for the one before. */
+export const UNARY_CHANNEL_OPTIONS: ChannelOptions = { ...KEEPALIVE, "grpc-node.flow_control_window": 4 * 1024 * 1024 };
 
 /** For long streams: the retrying call of grpc-js would keep every message ever written. */
 export const STREAM_CHANNEL_OPTIONS: ChannelOptions = {
