@@ -52,8 +52,11 @@ export async function up(knex: Knex): Promise<void> {
       add column last_used_at timestamptz not null default now(),
       add column operator_type text not null default '',
       add column dataset_versions text[] not null default '{}',
-      add column shareable boolean not null default false;
-    create index cache_entry_hash on cache_entry (project_id, subdag_hash);
+      add column shareable boolean not null default false,
+      -- Read as bytes, a text needs its backslashes doubled.
+      add column fingerprint_check bytea not null generated always as
+        (substring(sha512(cast(replace(fingerprint_json, '\\', '\\\\') as bytea)) from 1 for 16)) stored;
+    create index cache_entry_hash on cache_entry using hash (subdag_hash);
     create index cache_entry_uri on cache_entry (result_uri);
     create index cache_entry_use on cache_entry (project_id, last_used_at);
 
@@ -175,6 +178,7 @@ export async function down(knex: Knex): Promise<void> {
     alter table cache_entry
       drop constraint cache_entry_result_uri_fkey, drop column compute_ms, drop column hit_count,
       drop column last_used_at, drop column operator_type, drop column dataset_versions, drop column shareable,
+      drop column fingerprint_check,
       add constraint cache_entry_source_execution_id_fkey
         foreign key (source_execution_id) references execution on delete cascade;
     create index cache_entry_source on cache_entry (source_execution_id);

@@ -5,7 +5,8 @@
 // F2  What does not determine the content stays out: ids, names for people, positions, where a dataset lies, and the
 //     SQL an operator was translated to.
 // F3  A port whose content is left to chance has a reason instead of a hash, and so has every port downstream of it.
-// F4  The JSON is stored beside a cached result and compared on a hit: two fingerprints with one hash are no hit.
+// F4  The JSON is stored beside a cached result, and a hit needs it to be the same under a second digest: two fingerprints
+//     with one hash are no hit.
 // F5  The content is a bag of rows. Links into one port have no order, and rounding of sums over doubles is no chance.
 //
 // fingerprint-form.ts writes the JSON; docs/fingerprints.md is the specification, test/vectors/fingerprint-*.json pin it.

@@ -389,4 +389,25 @@ describe("findCachedPorts", () => {
     expect(await server.db.query("select from cache_pin")).to.deep.equal([]);
     expect(await findCachedPorts(server.db, { ...of, ports: [] })).to.deep.equal(new Map());
   });
+
+  it("finds an entry by its fingerprint whatever characters are in that", async () => {
+    await putFilters(server, "texts", 1);
+    const one = await prepareFor(server, "texts");
+    const [reserved] = await lookUp(server, one);
+    await commitPorts(server, one, [{ operatorId: filterId(0), reservation: reserved!.reservation }]);
+    const hash = hashOf(one, filterId(0));
+    const of = { projectId: PROJECT, workflowId: "texts", subject: "owner" };
+    for (const fingerprintJson of ['{"a":"\\\\n \\u0001 \\""}', "\\x4142", "\\101", "'größer \u{1f600}'", "\\"]) {
+      await server.db.query("update cache_entry set fingerprint_json = :fingerprintJson where subdag_hash = :hash", {
+        fingerprintJson,
+        hash,
+      });
+      const port = { globalPortId: "p", subdagHash: hash, fingerprintJson };
+      expect([...(await findCachedPorts(server.db, { ...of, ports: [port] })).keys()], fingerprintJson).to.have.length(
+        1,
+      );
+      const other = { ...port, fingerprintJson: `${fingerprintJson} ` };
+      expect(await findCachedPorts(server.db, { ...of, ports: [other] })).to.deep.equal(new Map());
+    }
+  });
 });

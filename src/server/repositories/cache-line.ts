@@ -6,7 +6,7 @@
 // Q3  Each statement here writes one table, and waits for no row another one locks: none of them is part of a deadlock.
 import type { ExecutionState } from "../../core/execution-state.js";
 import type { Queryable } from "../database/database.js";
-import { bestEntry, type CachedPort, isShared, type WantedPort } from "./cache-lookup.js";
+import { bestEntry, type CachedPort, fingerprintCheck, isShared, type WantedPort } from "./cache-lookup.js";
 import { type CacheKey, FENCED, fenceParams, isOf, keyParams, type LookupFor, PIN_MORE } from "./cache-reservations.js";
 import { IS_LIVE } from "./lease-watch.js";
 
@@ -114,17 +114,12 @@ const OF_WATCH = bestEntry({
  * one nobody computes for, because an entry is there that may not be used for it. What is found is pinned.
  */
 export async function lineAnswers(db: Queryable, watches: readonly Watch[]): Promise<LineAnswer[]> {
-  const prints = new Map<string, number>();
-  for (const { port } of watches)
-    if (!prints.has(port.fingerprintJson)) prints.set(port.fingerprintJson, prints.size + 1);
   return db.query<LineAnswer>(
     `with watched as materialized (
-       select u.*, print.fingerprint_json
+       select u.*
          from unnest(cast(:executionIds as uuid[]), cast(:epochs as bigint[]), cast(:globalPortIds as text[]),
-                     cast(:subdagHashes as text[]), cast(:prints as integer[]))
-                with ordinality as u (execution_id, epoch, global_port_id, subdag_hash, print, place)
-         join unnest(cast(:fingerprints as text[])) with ordinality as print (fingerprint_json, place)
-           on print.place = u.print), answer as materialized (
+                     cast(:subdagHashes as text[]), cast(:checks as bytea[]))
+                with ordinality as u (execution_id, epoch, global_port_id, subdag_hash, fingerprint_check, place)), answer as materialized (
      select cast(w.place - 1 as integer) as watch, w.execution_id, e.state, coalesce(e.epoch, 0) as current_epoch,
             coalesce(e.epoch = w.epoch and ${IS_LIVE}, false) as is_live, hit.*, r.fencing as reservation
        from watched w left join execution e on e.id = w.execution_id
@@ -150,8 +145,7 @@ export async function lineAnswers(db: Queryable, watches: readonly Watch[]): Pro
       epochs: watches.map((one) => one.epoch),
       globalPortIds: watches.map((one) => one.port.globalPortId),
       subdagHashes: watches.map((one) => one.port.subdagHash),
-      prints: watches.map((one) => prints.get(one.port.fingerprintJson)!),
-      fingerprints: [...prints.keys()],
+      checks: watches.map((one) => fingerprintCheck(one.port)),
     },
   );
 }

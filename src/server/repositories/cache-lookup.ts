@@ -2,9 +2,12 @@
 //
 // K1  One entry at most stands for a port: that of the same workflow and port, else of the same workflow, else, where the
 //     project shares its cache, a shareable one of any workflow whose datasets the subject may all read.
-// K2  Hash and fingerprint both are equal: a collision is a miss (F4).
-// K3  One probe of the index cache_entry_hash for each port, however many entries there are.
-import { textArray } from "../database/binary-array.js";
+// K2  Hash and fingerprint both are equal: a collision is a miss (F4). Of the fingerprint its first 16 bytes under another
+//     digest are compared, which Postgres makes of the stored JSON (decision 17).
+// K3  One probe of the index cache_entry_hash for each port, however many entries there are. It is a hash index: a probe
+//     reads two pages where a B-tree over texts of 64 digits goes down four.
+import { createHash } from "node:crypto";
+import { byteaArray, textArray } from "../database/binary-array.js";
 import { prepared, type Queryable } from "../database/database.js";
 import { visibleTo } from "./access.js";
 
@@ -41,9 +44,9 @@ interface Whose {
   subject: string;
 }
 
-/** That the entry `c` stands for the port `w` (global_port_id, subdag_hash) whose fingerprint `print` is. */
-export const standsFor = (whose: Whose, print = "w.fingerprint_json"): string =>
-  `c.project_id = ${whose.project} and c.subdag_hash = w.subdag_hash and c.fingerprint_json = ${print}
+/** That the entry `c` stands for the port `w` (global_port_id, subdag_hash, fingerprint_check). */
+export const standsFor = (whose: Whose): string =>
+  `c.project_id = ${whose.project} and c.subdag_hash = w.subdag_hash and c.fingerprint_check = w.fingerprint_check
             and case when c.workflow_id = ${whose.workflow} then true
                      when ${whose.shared} and c.shareable then ${mayReadWhatIsBehind(whose.subject)}
                      else false end`;
@@ -54,10 +57,10 @@ export const bestFirst = (whose: Pick<Whose, "workflow">): string =>
                    c.updated_at desc, c.workflow_id, c.global_port_id`;
 
 /** The best entry that stands for the port `w`: a subselect of one row or none. */
-export const bestEntry = (whose: Whose, print?: string): string => `(
+export const bestEntry = (whose: Whose): string => `(
          select c.result_uri as uri, c.tuple_count, c.byte_count, c.compute_ms, c.source_execution_id
            from cache_entry c
-          where ${standsFor(whose, print)}
+          where ${standsFor(whose)}
           order by ${bestFirst(whose)}
           limit 1)`;
 
@@ -69,14 +72,18 @@ const mayReadWhatIsBehind = (subject: string): string => `not exists (
                         where d.id is null)`;
 
 /** Wanted ports as a row source; takes `wantedParams`. */
-export const WANTED = `unnest(cast(:globalPortIds as text[]), cast(:subdagHashes as text[]), cast(:fingerprints as text[]))
-                with ordinality as w (global_port_id, subdag_hash, fingerprint_json, place)`;
+export const WANTED = `unnest(cast(:globalPortIds as text[]), cast(:subdagHashes as text[]), cast(:checks as bytea[]))
+                with ordinality as w (global_port_id, subdag_hash, fingerprint_check, place)`;
 
 export const wantedParams = (ports: readonly WantedPort[]) => ({
   globalPortIds: textArray(ports.map((port) => Buffer.from(port.globalPortId))),
   subdagHashes: textArray(ports.map((port) => Buffer.from(port.subdagHash))),
-  fingerprints: textArray(ports.map((port) => Buffer.from(port.fingerprintJson))),
+  checks: byteaArray(ports.map(fingerprintCheck)),
 });
+
+/** What the column fingerprint_check holds for a port's entry. */
+export const fingerprintCheck = ({ fingerprintJson }: Pick<WantedPort, "fingerprintJson">): Buffer =>
+  createHash("sha512").update(fingerprintJson).digest().subarray(0, 16);
 
 const OF_PARAMETERS: Whose = {
   project: ":projectId",

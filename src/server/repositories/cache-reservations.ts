@@ -108,9 +108,9 @@ const LOOK_UP = prepared(`
               case when c.result_uri is null then w.subdag_hash end as subdag_hash,
               case when c.result_uri is null then w.global_port_id end as global_port_id,
               c.result_uri as uri, c.tuple_count, c.byte_count, c.compute_ms, c.source_execution_id
-         from unnest(cast(:globalPortIds as text[]), cast(:subdagHashes as text[]), cast(:fingerprints as text[]),
+         from unnest(cast(:globalPortIds as text[]), cast(:subdagHashes as text[]), cast(:checks as bytea[]),
                      cast(:looks as boolean[]), cast(:reserves as boolean[]))
-                with ordinality as w (global_port_id, subdag_hash, fingerprint_json, looks, reserves, place)
+                with ordinality as w (global_port_id, subdag_hash, fingerprint_check, looks, reserves, place)
          left join cache_entry c on w.looks and ${standsFor(OF_FENCED)}
         where exists (select from fenced)
         order by w.place, ${bestFirst(OF_FENCED)}), asked as materialized (
