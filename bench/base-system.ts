@@ -17,6 +17,8 @@ import { type Program, startProgram } from "./stream/child.js";
 import type { Undo } from "./undo.js";
 
 const DATABASE = "postern";
+/** What a Postgres is given that holds a million entries; with the few megabytes of a laptop's, pages come and go. */
+const SHARED_BUFFERS = "1GB";
 export const TOKEN_SECONDS = 24 * 3_600;
 /** The command line that users run, as it was built. */
 export const CLI = resolve("dist/src/cli/main.js");
@@ -50,7 +52,8 @@ export interface SystemOptions {
 export async function startBaseSystem({ note, profiles, undo }: SystemOptions): Promise<BaseSystem> {
   const directory = await makeTestDirectory();
   await undo.add(() => removeTestDirectory(directory));
-  const postgres = await startEmbeddedPostgres({ dataDir: join(directory, "postgres"), durable: true });
+  const dataDir = join(directory, "postgres");
+  const postgres = await startEmbeddedPostgres({ dataDir, durable: true, sharedBuffers: SHARED_BUFFERS });
   await undo.add(() => postgres.stop());
   const { host, port, user, password, database: own, passwordFile } = postgres.connection;
   const login = { host, port, user, password, ssl: false };
@@ -90,7 +93,9 @@ export async function startBaseSystem({ note, profiles, undo }: SystemOptions): 
   await undo.add(() => sql.end().catch(() => {}));
   await sql.query("alter system set max_wal_size = '8GB'"); // no checkpoint in the middle of a round
   await sql.query("select pg_reload_conf()");
-  note(`Postgres (pid ${postgres.pid}, fsync and synchronous_commit on) lies in ${directory}`);
+  note(
+    `Postgres (pid ${postgres.pid}, fsync and synchronous_commit on, ${SHARED_BUFFERS} of buffers) lies in ${directory}`,
+  );
   return {
     directory,
     postgresPid: postgres.pid,

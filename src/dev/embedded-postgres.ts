@@ -27,6 +27,8 @@ export interface EmbeddedPostgresOptions {
   dataDir: string;
   /** False gives up crash safety for speed; meant for tests. */
   durable: boolean;
+  /** Memory for pages, as Postgres writes it. Small by default: it is for laptops. */
+  sharedBuffers?: string;
   /** Told, a line each, what takes time or may surprise. */
   log?: (line: string) => void;
   /** Gives up starting; a server that has been returned is not affected. */
@@ -107,7 +109,7 @@ async function adopt(start: Start): Promise<EmbeddedPostgres | undefined> {
 
 /** A new server; "again" when it gave way because remains of another one still occupy the data directory. */
 async function launch(start: Start): Promise<EmbeddedPostgres | "again"> {
-  const { dataDir, durable, log, signal } = start;
+  const { dataDir, log, signal } = start;
   const { initdb, postgres } = await preparePostgresBinaries(`${dataDir}.programs-`);
   const account = await chooseServerAccount(dataDir, postgres);
   const socketDir = socketDirOf(dataDir, account);
@@ -125,7 +127,7 @@ async function launch(start: Start): Promise<EmbeddedPostgres | "again"> {
   await makeSocketDir(socketDir, account);
 
   const logFile = await openLog(dataDir, account);
-  const [command, ...args] = [...account.prefix, postgres, "-D", dataDir, ...settings(socketDir, durable)];
+  const [command, ...args] = [...account.prefix, postgres, "-D", dataDir, ...settings(socketDir, start)];
   const child = spawn(command!, args, {
     ...account.spawnAs,
     cwd: "/", // ours may be unreadable to the account
@@ -165,14 +167,14 @@ async function launch(start: Start): Promise<EmbeddedPostgres | "again"> {
   );
 }
 
-function settings(socketDir: string, durable: boolean): string[] {
+function settings(socketDir: string, { durable, sharedBuffers = "64MB" }: Start): string[] {
   const values = {
     listen_addresses: "",
     port,
     unix_socket_directories: socketDir,
     unix_socket_permissions: "0700",
     max_connections: 200,
-    shared_buffers: "64MB",
+    shared_buffers: sharedBuffers,
     ...(durable ? {} : { fsync: "off", synchronous_commit: "off", full_page_writes: "off" }),
   };
   return Object.entries(values).flatMap(([name, value]) => ["-c", `${name}=${value}`]);
