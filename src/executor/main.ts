@@ -15,6 +15,7 @@ import { createShutdown } from "../process/shutdown.js";
 import { shareChannel } from "./cache/channel-share.js";
 import { type ExecutorConfig, readExecutorConfig } from "./config.js";
 import { type RunSessionDeps, runSession } from "./run-session.js";
+import { tempShareMb } from "./temp-share.js";
 import { findUserCodeHost } from "./user-code/host.js";
 
 export { probeUserCode } from "./user-code/probe.js";
@@ -82,7 +83,7 @@ async function runUntilStopped(
   const deps: RunSessionDeps = {
     host,
     memoryLimitMb: Math.max(64, Math.floor(config.memoryLimitMb / config.slots)),
-    tempMaxMb: config.tempMaxMb && Math.max(1, Math.floor(config.tempMaxMb / config.slots)),
+    tempMaxMb: await tempShareMb(config, workDirectory),
     threads: Math.max(1, Math.floor(config.threads / config.slots)),
     workDirectory,
     cancelGraceMs: config.cancelGraceMs,
