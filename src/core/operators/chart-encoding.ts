@@ -32,10 +32,28 @@ export function encodingOf(settings: ChartSettings, fields: ChartFields, input: 
       };
     case "boxplot":
       return { mark: { type: "boxplot" }, encoding: compact({ x: discrete(of("x")), y: of("y"), ...shared }) };
+    case "bar":
+    case "area": {
+      const [x, y, { color }] = [of("x"), of("y"), shared];
+      if (settings.mark === "bar" ? !color || addsUp(settings) : color && addsUp(settings))
+        return { mark: mark(settings.mark), encoding: compact({ x, y, ...shared }) };
+      const places = { x, y: y && { ...y, stack: null } };
+      if (settings.mark === "bar" && DISCRETE.has(x?.type))
+        return { mark: mark("bar"), encoding: compact({ ...places, xOffset: of("color"), ...shared }) };
+      return {
+        mark: { type: settings.mark, tooltip: true, ...(color ? { opacity: 0.6 } : {}) },
+        encoding: compact({ ...places, ...shared }),
+      };
+    }
     default:
       return { mark: mark(settings.mark), encoding: compact({ x: of("x"), y: of("y"), ...shared }) };
   }
 }
+
+/** Whether values of several colors may be put on top of each other: the sum of two means is the mean of nothing. */
+const addsUp = ({ y }: ChartSettings): boolean => [undefined, "sum", "count"].includes(y?.aggregate);
+
+const DISCRETE: ReadonlySet<Json | undefined> = new Set(["nominal", "ordinal"]);
 
 const compact = (members: Record<string, Json | undefined>): Record<string, Json> =>
   Object.fromEntries(Object.entries(members).flatMap(([name, value]) => (value === undefined ? [] : [[name, value]])));

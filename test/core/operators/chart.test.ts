@@ -76,6 +76,30 @@ describe("a chart", function () {
       for (const { field } of Object.values(spec.encoding)) expect(spec.data.values[0]).to.have.property(field);
     });
 
+  it("puts on top of each other what adds up, and nothing else", async () => {
+    const [x, color] = [{ column: "origin" }, { column: "share" }];
+    const over = async (properties: Properties) => {
+      const { encoding, mark } = await draw({ x, ...properties });
+      const y: { stack?: null } = encoding.y!;
+      return [y.stack === null ? "apart" : "stacked", Object.keys(encoding).includes("xOffset"), Object.keys(mark)];
+    };
+    const [plain, faint] = [
+      ["type", "tooltip"],
+      ["type", "tooltip", "opacity"],
+    ];
+    const [sum, mean] = [
+      { column: "delay", aggregate: "sum" },
+      { column: "delay", aggregate: "mean" },
+    ];
+    expect(await over({ mark: "bar", y: sum, color })).to.deep.equal(["stacked", false, plain]);
+    expect(await over({ mark: "bar", y: mean, color })).to.deep.equal(["apart", true, plain]);
+    expect(await over({ mark: "bar", y: mean })).to.deep.equal(["stacked", false, plain]);
+    expect(await over({ mark: "bar", x: { column: "at" }, y: mean, color })).to.deep.equal(["apart", false, faint]);
+    expect(await over({ mark: "area", y: sum, color })).to.deep.equal(["stacked", false, plain]);
+    expect(await over({ mark: "area", y: mean, color })).to.deep.equal(["apart", false, faint]);
+    expect(await over({ mark: "area", y: sum, facet: color })).to.deep.equal(["apart", false, plain]);
+  });
+
   it("combines rows by the channels without an aggregate", async () => {
     const { data } = await draw({ mark: "bar", x: { column: "Origin" }, y: { column: "delay", aggregate: "mean" } });
     expect(data.values).to.deep.equal([
