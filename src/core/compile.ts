@@ -3,7 +3,7 @@
 // P1  Everything wrong is reported at once: form first (drawing.ts), then datasets, then columns and expressions.
 // P2  An operator behind a broken one is not judged: its inputs are unknown, and a finding about it would be noise.
 // P3  The same plan over the same dataset versions compiles to the same bytes.
-import { parseDatasetReference } from "./dataset-reference.js";
+import { type FoundDataset, parseDatasetReference } from "./dataset-reference.js";
 import { type DrawnOperator, readDrawing } from "./drawing.js";
 import { withFingerprints } from "./fingerprint.js";
 import type { Finding, Ordering } from "./operators/operator.js";
@@ -26,7 +26,7 @@ import type { BindSchemas } from "./schema-binding.js";
 
 export interface CompileDeps {
   /** The version a reference means; undefined when it is absent or the caller may not read it. */
-  resolveDataset(reference: string): Promise<DatasetScan | undefined>;
+  resolveDataset(reference: string): Promise<FoundDataset | undefined>;
   bindSchemas: BindSchemas;
   /** rpc/plan-codec.ts: the digest is over the wire form, which core does not know. */
   planDigest(plan: PhysicalPlan): string;
@@ -100,7 +100,7 @@ function inputOf({ from, fromPort }: LogicalLink, bound: ReadonlyMap<string, Bou
 async function bindOperator(
   { id, instance }: DrawnOperator,
   inputs: readonly Input[],
-  datasets: ReadonlyMap<string, DatasetScan | undefined>,
+  datasets: ReadonlyMap<string, FoundDataset | undefined>,
   deps: CompileDeps,
   findings: PlanFindings,
 ): Promise<Bound | undefined> {
@@ -113,8 +113,11 @@ async function bindOperator(
   const common = { ordering: instance.ordering(orderings, schemas), nondeterminism: chance };
   switch (body.kind) {
     case "scan": {
-      const scan = datasets.get(body.reference);
-      if (scan === undefined) return undefined;
+      const found = datasets.get(body.reference);
+      if (found === undefined) return undefined;
+      const { malformedRowCount = 0n, ...scan } = found;
+      if (malformedRowCount > 0n && body.rows.malformedRows === "fail")
+        findings.warning(id, { property: "malformedRows", message: malformedRows(found, malformedRowCount) });
       const columns = body.columns ?? scan.fileSchema.map(({ name }) => name);
       findings.operator(
         id,
@@ -165,13 +168,16 @@ async function bindOperator(
   }
 }
 
+const malformedRows = ({ datasetName, version }: DatasetScan, count: bigint): string =>
+  `${count} ${count === 1n ? "row" : "rows"} of dataset ${JSON.stringify(datasetName)}, version ${version}, ${count === 1n ? "does" : "do"} not fit its columns, and a run that comes to one fails; "skip" leaves them out.`;
+
 /** Every dataset the scans name, each asked for once. */
 async function resolveDatasets(
   drawing: readonly DrawnOperator[],
   resolveDataset: CompileDeps["resolveDataset"],
   findings: PlanFindings,
-): Promise<Map<string, DatasetScan | undefined>> {
-  const found = new Map<string, DatasetScan | undefined>();
+): Promise<Map<string, FoundDataset | undefined>> {
+  const found = new Map<string, FoundDataset | undefined>();
   for (const { id, instance } of drawing) {
     if (instance.body.kind !== "scan") continue;
     const { reference } = instance.body;

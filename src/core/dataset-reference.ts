@@ -1,11 +1,18 @@
 // How people name a dataset: "name", "name@version", or "project/name@version" for another project's.
 import { isName } from "./ids.js";
+import type { DatasetScan } from "./plan.js";
 
 export interface DatasetReference {
   projectId: string;
   name: string;
   /** 0: the newest. */
   version: number;
+}
+
+/** The version that a reference means, as a plan pins it. */
+export interface FoundDataset extends DatasetScan {
+  /** Rows of the file that do not fit its columns; left out: none. */
+  malformedRowCount?: bigint;
 }
 
 const REFERENCE = /^(?:([^/@]+)\/)?([^/@]+)(?:@([1-9][0-9]{0,8}))?$/;

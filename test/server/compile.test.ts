@@ -279,6 +279,27 @@ describe("compile", () => {
     expect(ports[2]!.uncacheableReason).to.include('"some"').and.include(ports[1]!.uncacheableReason);
   });
 
+  it("warns of a scan that fails at rows known not to fit, unless it skips them", async () => {
+    const spoilt = async (reference: string, malformedRowCount: bigint) => {
+      const found = await resolveTestDataset(reference);
+      return found && { ...found, malformedRowCount };
+    };
+    const warnings = async (scan: Record<string, string>, count: bigint) => {
+      const plan = planOf({ rows: { ...flights, ...scan } });
+      const deps = { bindSchemas: binder.bindSchemas, planDigest };
+      const result = await compile(plan, { ...deps, resolveDataset: (reference) => spoilt(reference, count) });
+      expect(result.ok && result.plan.operators[0]!.implementation).to.have.nested.property("scan.rowCount");
+      expect(result.ok && result.plan.operators[0]!.implementation).not.to.have.nested.property(
+        "scan.malformedRowCount",
+      );
+      return result.diagnostics.map((d) => [d.severity, d.operatorId, d.property, d.message.split(",")[0]]);
+    };
+    expect(await warnings({}, 0n)).to.deep.equal([]);
+    expect(await warnings({ malformedRows: "skip" }, 3n)).to.deep.equal([]);
+    expect(await warnings({}, 3n)).to.deep.equal([["warning", "rows", "malformedRows", '3 rows of dataset "flights"']]);
+    expect(await warnings({}, 1n)).to.deep.equal([["warning", "rows", "malformedRows", '1 row of dataset "flights"']]);
+  });
+
   it("sorts again in a limit after a sort, by every column", async () => {
     const plan = await compiled({
       airports: { type: "scan", dataset: "airports", columns: ["iata", "state"] },

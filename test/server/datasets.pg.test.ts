@@ -487,6 +487,7 @@ describe("DatasetService", () => {
         limit: undefined,
         malformedRows: "fail",
         rowCount: 1n,
+        malformedRowCount: 0n,
         byteCount: 20n,
         fileSchema: [
           { name: "a", type: "long" },

@@ -1,7 +1,8 @@
 // The compiler with the limits of a server: one deadline for the whole plan, and a plan that fits into a message.
 import { PhysicalPlan } from "../../contract/postern/v1/plan.js";
 import { compile, type ScheduleCompiled } from "../../core/compile.js";
-import type { Compilation, DatasetScan, LogicalPlan } from "../../core/plan.js";
+import type { FoundDataset } from "../../core/dataset-reference.js";
+import type { Compilation, LogicalPlan } from "../../core/plan.js";
 import type { BindSchemas } from "../../core/schema-binding.js";
 import { physicalPlanToWire, planDigest } from "../../rpc/plan-codec.js";
 
@@ -12,7 +13,7 @@ const PLAN_BYTES = 2 * 1024 * 1024;
 export type CompilePlan = (
   plan: LogicalPlan,
   /** Undefined alike for what is absent and what is forbidden. */
-  resolveDataset: (reference: string) => Promise<DatasetScan | undefined>,
+  resolveDataset: (reference: string) => Promise<FoundDataset | undefined>,
   /** Gives the compilation up; it then rejects with the signal's reason. */
   signal: AbortSignal,
   /** How the plan gets its schedule; left out: as usual. */

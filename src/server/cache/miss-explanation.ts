@@ -10,9 +10,10 @@
 import type { CacheEntry, ExplainMissRequest, PortExplanation } from "../../contract/postern/v1/cache.js";
 import * as wirePlan from "../../contract/postern/v1/plan.js";
 import { invalid, notFound, planInvalid } from "../../core/app-error.js";
+import type { FoundDataset } from "../../core/dataset-reference.js";
 import { missExplainer } from "../../core/explain-miss.js";
 import { fingerprints } from "../../core/fingerprint.js";
-import { type DatasetScan, globalPortId, type LogicalPlan, operatorKey, type PhysicalPlan } from "../../core/plan.js";
+import { globalPortId, type LogicalPlan, operatorKey, type PhysicalPlan } from "../../core/plan.js";
 import { planReuse } from "../../core/reuse.js";
 import { logicalPlanFromWire } from "../../rpc/plan-codec.js";
 import { requireUser } from "../access/authorization.js";
@@ -37,7 +38,12 @@ export interface ExplainDeps {
   compile: CompilePlan;
   schedule: PlanScheduler["schedule"];
   /** The version a reference means; undefined when it is absent or the caller may not read it. */
-  resolveDataset(db: Queryable, caller: Caller, projectId: string, reference: string): Promise<DatasetScan | undefined>;
+  resolveDataset(
+    db: Queryable,
+    caller: Caller,
+    projectId: string,
+    reference: string,
+  ): Promise<FoundDataset | undefined>;
 }
 
 type Wanted = Pick<ExplainMissRequest, "projectId" | "workflowId" | "plan" | "version" | "globalPortIds">;

@@ -2,9 +2,8 @@
 import type { DatasetVersion } from "../../contract/postern/v1/dataset.js";
 import { AppError } from "../../core/app-error.js";
 import { digestOf } from "../../core/canonical-json.js";
-import { parseDatasetReference } from "../../core/dataset-reference.js";
+import { type FoundDataset, parseDatasetReference } from "../../core/dataset-reference.js";
 import { newDatasetId } from "../../core/ids.js";
-import type { DatasetScan } from "../../core/plan.js";
 import { fileFormatToWire, schemaToWire } from "../../rpc/plan-codec.js";
 import { requireUser } from "../access/authorization.js";
 import type { Caller } from "../access/caller.js";
@@ -88,7 +87,7 @@ export async function resolveDataset(
   caller: Caller,
   projectId: string,
   reference: string,
-): Promise<DatasetScan | undefined> {
+): Promise<FoundDataset | undefined> {
   const found = await findDatasetVersion(db, caller, projectId, reference);
   if (!found) return undefined;
   if (!(await isUnchanged(found)))
@@ -98,10 +97,11 @@ export async function resolveDataset(
       `The file of dataset ${JSON.stringify(found.datasetName)}, version ${found.version}, is gone or has changed since it was registered; register it again.`,
     );
   const { datasetId, datasetName, version, contentHash, uri, format, rowCount, byteCount, schema } = found;
+  const { malformedRowCount } = found;
   const { kind, delimiter, header, encoding } = format; // a header that is not known is not in the JSON
   const stored = { kind, delimiter, header, encoding };
   const file = { datasetId, datasetName, version, contentHash, uri, format: stored, rowCount, byteCount };
-  return { ...file, fileSchema: schema, offset: 0n, limit: undefined, malformedRows: "fail" };
+  return { ...file, fileSchema: schema, offset: 0n, limit: undefined, malformedRows: "fail", malformedRowCount };
 }
 
 export const versionToWire = (row: DatasetVersionRow): DatasetVersion => ({

@@ -9,6 +9,7 @@ import type { ReuseSummary } from "../../contract/postern/v1/execution.js";
 import * as wirePlan from "../../contract/postern/v1/plan.js";
 import { AppError } from "../../core/app-error.js";
 import type { CacheUse } from "../../core/cache-use.js";
+import type { FoundDataset } from "../../core/dataset-reference.js";
 import { newExecutionId } from "../../core/ids.js";
 import { type DatasetScan, globalPortId } from "../../core/plan.js";
 import { physicalPlanToWire } from "../../rpc/plan-codec.js";
@@ -28,7 +29,12 @@ import type { PlannedExecution } from "./reuse-planning.js";
 
 export interface StoreDeps {
   /** The version a reference means; undefined when it is absent or the caller may not read it. */
-  resolveDataset(db: Queryable, caller: Caller, projectId: string, reference: string): Promise<DatasetScan | undefined>;
+  resolveDataset(
+    db: Queryable,
+    caller: Caller,
+    projectId: string,
+    reference: string,
+  ): Promise<FoundDataset | undefined>;
   /** Life of an execution token: an execution nobody attached to by then is lost. */
   executionTokenMs: number;
   now: () => Date;

@@ -3,10 +3,11 @@ import { z } from "zod";
 import type { CompileRequest, CompileServiceServer, ScheduleFigures } from "../../contract/postern/v1/compile.js";
 import * as wirePlan from "../../contract/postern/v1/plan.js";
 import { invalid, notFound } from "../../core/app-error.js";
+import type { FoundDataset } from "../../core/dataset-reference.js";
 import { projectId, workflowId } from "../../core/ids.js";
 import { OPERATOR_TYPES } from "../../core/operators/catalogue.js";
 import type { OperatorDefinition } from "../../core/operators/operator.js";
-import type { DatasetScan, LogicalPlan } from "../../core/plan.js";
+import type { LogicalPlan } from "../../core/plan.js";
 import { costModelFromWire, scheduleFiguresToWire, scheduleModeFromWire } from "../../rpc/cache-codec.js";
 import type { ServiceMethods } from "../../rpc/handlers.js";
 import { diagnosticToWire, logicalPlanFromWire, physicalPlanToWire } from "../../rpc/plan-codec.js";
@@ -23,7 +24,12 @@ interface Deps {
   compile: CompilePlan;
   schedule: PlanScheduler["schedule"];
   /** The version a reference means; undefined when it is absent or the caller may not read it. */
-  resolveDataset(db: Queryable, caller: Caller, projectId: string, reference: string): Promise<DatasetScan | undefined>;
+  resolveDataset(
+    db: Queryable,
+    caller: Caller,
+    projectId: string,
+    reference: string,
+  ): Promise<FoundDataset | undefined>;
   /** A stored version, its plan as proto3 JSON; version 0 means the newest. */
   workflowVersion(
     db: Queryable,

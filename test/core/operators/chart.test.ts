@@ -80,8 +80,8 @@ describe("a chart", function () {
     const [x, color] = [{ column: "origin" }, { column: "share" }];
     const over = async (properties: Properties) => {
       const { encoding, mark } = await draw({ x, ...properties });
-      const y: { stack?: null } = encoding.y!;
-      return [y.stack === null ? "apart" : "stacked", Object.keys(encoding).includes("xOffset"), Object.keys(mark)];
+      const { stack } = encoding.y as { stack?: null };
+      return [stack === null ? "apart" : "stacked", Object.keys(encoding).includes("xOffset"), Object.keys(mark)];
     };
     const [plain, faint] = [
       ["type", "tooltip"],
