@@ -1,9 +1,14 @@
+import { execFile } from "node:child_process";
 import { readFileSync } from "node:fs";
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { promisify } from "node:util";
 import { expect } from "chai";
 import { startBindingChild } from "../../src/server/binding/binding-child.js";
 import { planCompiler } from "../../src/server/binding/plan-compiler.js";
 import { createSchemaBinder } from "../../src/server/binding/schema-binder.js";
 import { rejection } from "../support/rejection.js";
+import { makeTestDirectory, removeTestDirectory } from "../support/test-directory.js";
 
 /** DuckDB binds this in time that doubles with each level, and hears no interrupt meanwhile. */
 const nested = (levels: number) => `${"list_transform([1], x -> ".repeat(levels)}1${")".repeat(levels)}`;
@@ -79,6 +84,24 @@ describe("the processes that check expressions", () => {
     await binder.close();
     for (const refusal of await Promise.all(waiting)) expect(refusal).to.include({ code: "unavailable" });
   });
+
+  it("can be waited for by a program that has nothing else to wait for", async () => {
+    const module = new URL("../../src/server/binding/schema-binder.ts", import.meta.url).href;
+    const program = `const { createSchemaBinder } = await import(${JSON.stringify(module)});
+      const binder = await createSchemaBinder();
+      await binder.bindSchemas({ inputs: [], expressions: [], statements: [], sql: "select 1 as one" });
+      await binder.close();
+      process.stdout.write("closed");`;
+    const directory = await makeTestDirectory();
+    try {
+      const file = join(directory, "program.mjs");
+      await writeFile(file, program);
+      const { stdout } = await promisify(execFile)(process.execPath, ["--import", "tsx", file]);
+      expect(stdout).to.equal("closed");
+    } finally {
+      await removeTestDirectory(directory);
+    }
+  }).timeout(40_000);
 
   it("let a caller go whose signal aborts", async () => {
     const binder = await createSchemaBinder(limits);

@@ -70,6 +70,7 @@ export function startBindingChild({ timeoutMs, startMs }: BindingLimits): Bindin
     starting?.reject(over);
     current?.reject(over);
     starting = current = undefined;
+    child.ref(); // whoever waits for its end may have nothing else to wait for
     child.kill("SIGKILL");
   }
   function work(limitMs: number, why: () => Error): void {
