@@ -20,6 +20,9 @@ export interface OperatorView {
   state: RunState;
   inputRows: bigint | undefined;
   outputRows: bigint | undefined;
+  /** Where rows are not counted, while it runs. */
+  estimatedInputRows: bigint | undefined;
+  estimatedOutputRows: bigint | undefined;
   /** 0 to 1. */
   progress: number | undefined;
   busyMs: number;
@@ -121,7 +124,7 @@ function applyEvent(view: ExecutionView, event: ExecutionEvent): ExecutionView {
       return {
         ...current,
         operators: current.operators.map((operator) =>
-          keyOf(operator) === key ? { ...operator, state: runStateFromWire(state) } : operator,
+          keyOf(operator) === key ? inState(operator, runStateFromWire(state)) : operator,
         ),
       };
     }
@@ -137,10 +140,7 @@ function nextAttempt(view: ExecutionView, attempt: number): ExecutionView {
   const operators = view.operators.map((operator) => ({
     ...operator,
     state: "READY" as const,
-    inputRows: undefined,
-    outputRows: undefined,
-    progress: undefined,
-    busyMs: 0,
+    ...NO_FIGURES,
   }));
   return { ...view, attempt, operators };
 }
@@ -155,23 +155,33 @@ function waitingOperator({ operatorId, layer, type, displayName }: PhysicalOpera
     title: layer === "main" || layer === "" ? name : `${name} (${layer})`,
     type,
     state: "READY",
-    inputRows: undefined,
-    outputRows: undefined,
-    progress: undefined,
-    busyMs: 0,
+    ...NO_FIGURES,
   };
 }
 
+const NO_ESTIMATES = { estimatedInputRows: undefined, estimatedOutputRows: undefined };
+const NO_FIGURES = { inputRows: undefined, outputRows: undefined, ...NO_ESTIMATES, progress: undefined, busyMs: 0 };
+
+/** What was estimated ends with the work, also when the last figures did not come. */
+const inState = (operator: OperatorView, state: RunState): OperatorView => ({
+  ...operator,
+  state,
+  ...(state === "RUNNING" || state === "PAUSED" ? {} : NO_ESTIMATES),
+});
+
 function withFigures(operator: OperatorView, figures: OperatorStatistics): OperatorView {
-  return {
+  const { estimatedInputRows, estimatedOutputRows } = figures;
+  const known = {
     ...operator,
-    // A figure without a state says nothing about it.
-    state: figures.state === 0 ? operator.state : runStateFromWire(figures.state),
     inputRows: figures.inputRows ?? operator.inputRows,
     outputRows: figures.outputRows ?? operator.outputRows,
+    estimatedInputRows,
+    estimatedOutputRows,
     progress: figures.progress ?? operator.progress,
     busyMs: Number(figures.busyMs),
   };
+  // A figure without a state says nothing about it.
+  return inState(known, figures.state === 0 ? operator.state : runStateFromWire(figures.state));
 }
 
 /** A line user code wrote, or a note about such lines. */

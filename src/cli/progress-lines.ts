@@ -68,16 +68,19 @@ function choose(operators: OperatorView[], room: number): OperatorView[] {
 }
 
 function operatorLines(operators: OperatorView[], { columns, now, paint = plain }: Canvas): string[] {
-  const cells = operators.map((operator) => ({
-    operator,
-    title: printable(operator.title),
-    // Operators fused into one query may know only one of the two; half an arrow tells nothing.
-    input:
-      operator.inputRows === undefined || operator.outputRows === undefined ? "" : `${count(operator.inputRows)} → `,
-    output: operator.outputRows === undefined ? "" : count(operator.outputRows),
-    percent: percentOf(operator),
-    time: operator.busyMs > 0 ? duration(operator.busyMs) : "",
-  }));
+  const cells = operators.map((operator) => {
+    const input = rows(operator.inputRows, operator.estimatedInputRows);
+    const output = rows(operator.outputRows, operator.estimatedOutputRows);
+    return {
+      operator,
+      title: printable(operator.title),
+      // Operators fused into one query may know only one of the two; half an arrow tells nothing.
+      input: input === "" || output === "" ? "" : `${input} → `,
+      output,
+      percent: percentOf(operator),
+      time: operator.busyMs > 0 ? duration(operator.busyMs) : "",
+    };
+  });
   const widest = (column: "title" | Figure) => Math.max(0, ...cells.map((cell) => widthOf(cell[column])));
   const titleWidth = widest("title");
   const widths = { input: widest("input"), output: widest("output"), percent: widest("percent"), time: widest("time") };
@@ -101,6 +104,10 @@ const LEAST_TELLING_FIRST: readonly Figure[] = ["input", "time", "percent", "out
 const GAP = "  ";
 /** Two columns before the mark, the mark, one behind it. */
 const MARGIN = 4;
+
+/** A count, or an estimate marked as one. */
+const rows = (counted: bigint | undefined, estimated: bigint | undefined): string =>
+  counted !== undefined ? count(counted) : estimated !== undefined ? `~${count(estimated)}` : "";
 
 function percentOf({ state, progress }: OperatorView): string {
   if (DONE.has(state) || progress === undefined || state === "READY") return "";

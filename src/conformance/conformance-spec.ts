@@ -108,5 +108,6 @@ export function conformanceSpec(lines: number, leaseMs: number, resultPrefix: st
     leaseMs,
     alreadyMaterialized: [],
     cache: { mode: CacheMode.CACHE_MODE_SKIP, operators: {} },
+    usual: [],
   };
 }

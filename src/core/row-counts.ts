@@ -14,8 +14,29 @@ export interface RowCounts {
  * adds what follows from them.
  */
 export function inferRowCounts(plan: PhysicalPlan, known: ReadonlyMap<string, bigint>): Map<string, RowCounts> {
-  const ports = new Map(known);
   const sources = sourcesByOperator(plan);
+  const ports = inferRowsOfPorts(plan, known, sources);
+  return new Map(
+    plan.operators.map((operator) => [
+      operatorKey(operator),
+      {
+        inputRows: operator.inputs.length > 0 ? sum(sources.get(operatorKey(operator)), ports) : undefined,
+        outputRows: sum(
+          operator.outputs.map(({ key }) => globalPortId(key)),
+          ports,
+        ),
+      },
+    ]),
+  );
+}
+
+/** The same of output ports alone, by global port id. */
+export function inferRowsOfPorts(
+  plan: PhysicalPlan,
+  known: ReadonlyMap<string, bigint>,
+  sources = sourcesByOperator(plan),
+): Map<string, bigint> {
+  const ports = new Map(known);
   const learn = (id: string, rows: bigint | undefined) => {
     if (rows !== undefined && !ports.has(id)) ports.set(id, rows);
   };
@@ -36,19 +57,7 @@ export function inferRowCounts(plan: PhysicalPlan, known: ReadonlyMap<string, bi
   }
   // What was learnt backwards may feed other branches forwards.
   learnForwards();
-
-  return new Map(
-    plan.operators.map((operator) => [
-      operatorKey(operator),
-      {
-        inputRows: operator.inputs.length > 0 ? inputOf(operator) : undefined,
-        outputRows: sum(
-          operator.outputs.map(({ key }) => globalPortId(key)),
-          ports,
-        ),
-      },
-    ]),
-  );
+  return ports;
 }
 
 const preserves = (operator: PhysicalOperator) => ROW_PRESERVING_TYPES.has(operator.type);
@@ -56,8 +65,12 @@ const preserves = (operator: PhysicalOperator) => ROW_PRESERVING_TYPES.has(opera
 /** These operators have one. */
 const onlyOutput = (operator: PhysicalOperator): string => globalPortId(operator.outputs[0]!.key);
 
-function scannedRows({ rowCount, offset, limit, malformedRows }: DatasetScan): bigint | undefined {
-  if (rowCount === 0n || malformedRows === "skip") return undefined;
+function scannedRows(scan: DatasetScan): bigint | undefined {
+  return scan.rowCount === 0n || scan.malformedRows === "skip" ? undefined : rowsInReach(scan);
+}
+
+/** Rows a scan gives of a file whose rows all fit. */
+export function rowsInReach({ rowCount, offset, limit }: DatasetScan): bigint {
   const left = rowCount > offset ? rowCount - offset : 0n;
   return limit !== undefined && limit < left ? limit : left;
 }

@@ -1,15 +1,18 @@
 import { expect } from "chai";
 import fc from "fast-check";
-import { type ExecutionView, emptyView, type OperatorView } from "../../src/cli/execution-view.js";
+import { applyItem, type ExecutionView, emptyView, type OperatorView } from "../../src/cli/execution-view.js";
 import { changeLines, consoleText, renderProgress } from "../../src/cli/progress-lines.js";
 import { widthOf } from "../../src/cli/text.js";
+import { ExecutionEvent, RunState } from "../../src/contract/postern/v1/execution.js";
 import { RUN_STATES } from "../../src/core/execution-state.js";
 
 const now = Date.parse("2026-01-01T00:00:10Z");
 
 function operator(title: string, more: Partial<OperatorView> = {}): OperatorView {
   const base = { operatorId: title, layer: "main", title, type: "filter", state: "READY" as const, busyMs: 0 };
-  return { ...base, inputRows: undefined, outputRows: undefined, progress: undefined, ...more };
+  const rows = { inputRows: undefined, outputRows: undefined };
+  const estimates = { estimatedInputRows: undefined, estimatedOutputRows: undefined };
+  return { ...base, ...rows, ...estimates, progress: undefined, ...more };
 }
 
 const view = (more: Partial<ExecutionView>): ExecutionView => ({
@@ -38,6 +41,34 @@ describe("progress", () => {
     ]);
   });
 
+  it("marks rows that are estimated, and shows counted ones where there are any", () => {
+    const estimates = { estimatedInputRows: 1_234_567n, estimatedOutputRows: 98_765n };
+    const operators = [
+      operator("keep large", { state: "RUNNING", ...estimates, progress: 0.5 }),
+      operator("code", { state: "RUNNING", ...estimates, outputRows: 12n }),
+    ];
+    expect(renderProgress(view({ operators }), { columns: 100, rows: 24, now }).slice(1)).to.deep.equal([
+      `  ${spinnerAt(now)} keep large  ~1,234,567 →   ~98,765  50 %`,
+      `  ${spinnerAt(now)} code        ~1,234,567 →        12`,
+    ]);
+  });
+
+  it("forgets what was estimated when the operator ends, with last figures or without", () => {
+    const key = { operatorId: "a", layer: "main" };
+    const told = (kind: ExecutionEvent["kind"]) =>
+      applyItem(estimated, { item: { $case: "event", value: ExecutionEvent.fromPartial({ attempt: 1, kind }) } });
+    const estimated = view({ operators: [operator("a", { state: "RUNNING", estimatedOutputRows: 7n })] });
+    const ended = { ...key, state: RunState.RUN_STATE_COMPLETED };
+    const last = { ...ended, outputBytes: 0n, busyMs: 1n, peakMemoryBytes: 0n, malformedRows: 0n };
+    for (const after of [
+      told({ $case: "operatorState", value: { ...ended, failure: undefined } }),
+      told({ $case: "operatorStatistics", value: { ...last, estimatedOutputRows: 9n } }),
+    ]) {
+      expect(after.operators[0]).to.include({ state: "COMPLETED", outputRows: undefined });
+      expect(after.operators[0]?.estimatedOutputRows).to.equal(undefined);
+    }
+  });
+
   it("gives up the least telling figures first on a narrow terminal", () => {
     const lines = renderProgress(running, { columns: 38, rows: 24, now });
     expect(lines[1]).to.equal("  ✔ flights            3,000,000");
@@ -51,6 +82,7 @@ describe("progress", () => {
         title: fc.string({ unit: "grapheme", minLength: 1, maxLength: 60 }),
         state: fc.constantFrom(...RUN_STATES),
         outputRows: fc.option(fc.bigInt(0n, 10n ** 15n), { nil: undefined }),
+        estimatedInputRows: fc.option(fc.bigInt(0n, 10n ** 15n), { nil: undefined }),
         busyMs: fc.nat(10_000_000),
       }),
       { maxLength: 60 },

@@ -42,6 +42,8 @@ const kind: fc.Arbitrary<NonNullable<ExecutionEvent["kind"]>> = fc.oneof(
       progress: fc.option(fc.constantFrom(0, 0.5, 1), { nil: undefined }),
       peakMemoryBytes: int64,
       malformedRows: fc.bigInt({ min: 0n, max: 2n ** 62n }),
+      estimatedInputRows: fc.option(int64, { nil: undefined }),
+      estimatedOutputRows: fc.option(int64, { nil: undefined }),
     }),
   }),
 );

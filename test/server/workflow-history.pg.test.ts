@@ -4,7 +4,7 @@ import {
   type OperatorStatisticsRow,
   upsertOperatorStatistics,
 } from "../../src/server/repositories/operator-statistics.js";
-import { lastFigures, smoothedFigures } from "../../src/server/repositories/workflow-history.js";
+import { earlierFigures, smoothedFigures } from "../../src/server/repositories/workflow-history.js";
 import { allowBareExecutions, bareExecutions } from "../support/bare-executions.js";
 import { createMigratedDatabase, type MigratedDatabase } from "../support/migrated-database.js";
 
@@ -51,7 +51,23 @@ describe("what earlier runs of a workflow tell", () => {
   it("weighs each run half as much as the next newer one", async () => {
     for (const busyMs of [700n, 100n, 400n]) await ran({ busyMs });
     expect(await smoothed(), "(4 x 400 + 2 x 100 + 700) / 7").to.deep.equal([[357n, null]]);
-    expect((await lastFigures(db, WORKFLOW)).map(({ busyMs }) => busyMs)).to.deep.equal([400n]);
+  });
+
+  it("gives the newest figures and the smoothed ones at once, each as it would alone", async () => {
+    for (const busyMs of [700n, 100n, 400n]) await ran({ busyMs, outputRows: busyMs });
+    await ran({ operatorId: "other", busyMs: 3n, progress: 1 });
+    const { last, smoothed: both } = await earlierFigures(db, WORKFLOW);
+    expect(both).to.have.deep.members(await smoothedFigures(db, WORKFLOW));
+    const newest = last.map(({ operatorId, busyMs, outputRows, progress }) => [
+      operatorId,
+      busyMs,
+      outputRows,
+      progress,
+    ]);
+    expect(newest).to.have.deep.members([
+      ["heavy", 400n, 400n, 1],
+      ["other", 3n, null, 1],
+    ]);
   });
 
   it("smooths a figure over the runs that knew it", async () => {

@@ -1,5 +1,10 @@
 // Physical plans built by hand, in the shape the compiler gives them, for tests of the executor.
-import { CacheMode, type CacheUse, type ExecutionSpec } from "../../src/contract/postern/v1/execution.js";
+import {
+  CacheMode,
+  type CacheUse,
+  type ExecutionSpec,
+  type OperatorStatistics,
+} from "../../src/contract/postern/v1/execution.js";
 import type { PortResult } from "../../src/contract/postern/v1/port_registry.js";
 import { newExecutionId } from "../../src/core/ids.js";
 import type {
@@ -40,6 +45,8 @@ export interface OperatorDraft {
   /** Of the output ports from 1 on. */
   furtherOutputs?: Schema[];
   implementation: Implementation;
+  /** It gives rows once it has all of its input. */
+  blocking?: boolean;
   /** Write its rows. */
   materialized?: boolean;
   /** Make a subdag hash for it. */
@@ -108,7 +115,7 @@ const operatorOf = (draft: OperatorDraft): PhysicalOperator => {
     (schema, n): OutputPort => ({
       key: outputKey(draft.id, n),
       schema,
-      blocking: false,
+      blocking: draft.blocking ?? false,
       mode: "set-snapshot",
       materialized: draft.materialized ?? false,
       viewed: draft.materialized ?? false,
@@ -183,6 +190,7 @@ export function specOf(
     executionId?: string;
     planDigest?: string;
     cache?: CacheUse;
+    usual?: OperatorStatistics[];
   } = {},
 ): ExecutionSpec {
   return {
@@ -199,5 +207,6 @@ export function specOf(
     leaseMs: more.leaseMs ?? 5_000,
     alreadyMaterialized: more.alreadyMaterialized ?? [],
     cache: more.cache ?? { mode: CacheMode.CACHE_MODE_USE, operators: {} },
+    usual: more.usual ?? [],
   };
 }

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { DuckDBInstance, type Json } from "@duckdb/node-api";
-import { ExecutionState, type Manifest } from "../../src/contract/postern/v1/execution.js";
+import { ExecutionState, type Manifest, type OperatorStatistics } from "../../src/contract/postern/v1/execution.js";
 import type { PhysicalPlan } from "../../src/core/plan.js";
 import { noCache, type PortCache } from "../../src/executor/cache/port-cache.js";
 import { runPlan } from "../../src/executor/run/plan-run.js";
@@ -63,6 +63,8 @@ interface RunOptions {
   cache?: PortCache;
   /** Hears each event when it is said. */
   onEvent?(kind: EventKind): void;
+  /** Hears figures when they are said. */
+  onFigures?(figures: OperatorStatistics): void;
   /** Gets hold of what steers the run. */
   onControl?(control: RunControl): void;
 }
@@ -75,7 +77,10 @@ export async function ran(plan: PhysicalPlan, options: RunOptions): Promise<Ran>
       events.push(kind);
       options.onEvent?.(kind);
     },
-    offer: (kind: EventKind) => events.push(kind) > 0,
+    offer: (kind: EventKind) => {
+      if (kind.$case === "operatorStatistics") options.onFigures?.(kind.value);
+      return events.push(kind) > 0;
+    },
   };
   const report = createReport({ session, now: Date.now });
   const control = createRunControl({ report, cancelGraceMs: 0, elapsed: () => performance.now() });

@@ -57,7 +57,20 @@ export const EVENT: Shape = {
   5: { 1: "varint", 2: failure, 3: "text" },
   6: { 1: "varint", 2: "varint" },
   7: { 1: "text", 2: "text", 3: "varint", 4: failure },
-  8: { 1: "text", 2: "text", 3: "varint", 4: "varint", 5: "varint", 6: "varint", 7: "varint", 8: "bytes", 9: "varint" },
+  8: {
+    ...{
+      1: "text",
+      2: "text",
+      3: "varint",
+      4: "varint",
+      5: "varint",
+      6: "varint",
+      7: "varint",
+      8: "bytes",
+      9: "varint",
+    },
+    ...{ 10: "varint", 11: "varint", 12: "varint" },
+  },
   9: { 1: "text", 2: "varint", 3: "varint", 4: "text" },
   10: { 1: portKey, 2: "text", 3: "text", 4: "varint", 5: "varint", 7: "text", 8: time, 9: "varint" },
 };

@@ -5,12 +5,14 @@
 // U2  A function is busy while it neither waits for rows nor for room to put them.
 // U3  A query that has given no row yet is given up when the run is paused, and begun anew afterwards; one that has
 //     given rows is not read on.
+// U4  What a query gives is counted on its way to a function; what its operators before that give is estimated.
 import type { DuckDBAppender, DuckDBDataChunk } from "@duckdb/node-api";
-import { globalPortId, type Language, operatorKey } from "../../core/plan.js";
+import { globalPortId, type Language, operatorKey, type PhysicalPlan } from "../../core/plan.js";
 import { costOf } from "./compute-cost.js";
 import type { EngineConnection } from "./duckdb.js";
 import { queryFailure, throwIfStopped } from "./failure.js";
 import { forgetMalformed, tellMalformed } from "./malformed-rows.js";
+import type { QueryShare } from "./query-share.js";
 import { noSink, type RowQueue, type RowSink, type RowSource, rowQueue, tableSink } from "./row-stream.js";
 import type { StopSignals } from "./run-control.js";
 import { type Say, sayer } from "./say.js";
@@ -179,17 +181,28 @@ class CallsRun {
     if (input.kind === "stream") return this.#queues.get(input.port)!.source;
     const { engine, board, control, elapsed } = this.#deps;
     const { schema, query } = input;
-    const { sql, members, skips } = query;
+    const { sql, members, skips, fused } = query;
+    const isCounted = isOnlyOutput(this.#deps.plan, fused.root);
     const sayOf = sayer(this.#deps);
     const watches = this.#watches;
     return {
       schema,
       async *chunks(signal) {
         const fetching = stopwatch(() => elapsed() - control.pausedMs());
-        const tell = () => board.progress(members, { busyMs: fetching.ms(), peakMemoryBytes: engine.memoryBytes() });
-        watches.push(tell);
         let opened: { connection: EngineConnection; rows: AsyncIterator<DuckDBDataChunk> } | undefined;
+        let share: (() => QueryShare | undefined) | undefined;
+        let given = 0;
+        const tell = () =>
+          board.progress(members, {
+            share: share?.(),
+            fused,
+            busyMs: fetching.ms(),
+            outputRows: isCounted ? BigInt(given) : undefined,
+            peakMemoryBytes: engine.memoryBytes(),
+          });
+        watches.push(tell);
         const close = async () => {
+          share = undefined;
           await opened?.rows.return?.();
           opened?.connection.release();
           opened = undefined;
@@ -201,6 +214,7 @@ class CallsRun {
               const connection = engine.take();
               const rows = connection.stream(sql, { opening: halted, signal })[Symbol.asyncIterator]();
               opened = { connection, rows };
+              share = connection.watch(sql);
               try {
                 await forgetMalformed({ connection, skips, signal });
                 const first = await rows.next();
@@ -213,15 +227,14 @@ class CallsRun {
               }
             }, signal),
           );
-          let rows = 0;
           while (!next.done) {
-            rows += next.value.rowCount;
+            given += next.value.rowCount;
             yield next.value;
             next = await fetching.during(opened!.rows.next());
           }
           const { connection } = opened!;
           const profile = await connection.profile();
-          if (profile) board.profiled(query, profile, BigInt(rows));
+          if (profile) board.profiled(query, profile, BigInt(given));
           await tellMalformed({ board, sayOf }, { connection, skips, signal });
         } catch (error) {
           throw queryFailure(error, { operatorIds: [...operatorIdsOf(members), operatorId] });
@@ -234,6 +247,10 @@ class CallsRun {
     };
   }
 }
+
+/** U4: of an operator with several outputs the rows of one are not those it gives. */
+const isOnlyOutput = ({ operators }: PhysicalPlan, id: string | undefined): boolean =>
+  operators.some(({ outputs: [first, ...more] }) => first && more.length === 0 && globalPortId(first.key) === id);
 
 function warnOfOpenSandbox({ host }: StepDeps, language: Language, say: Say): void {
   const { isolated, privateFiles } = host.sandbox;

@@ -16,8 +16,10 @@ import {
   type Json,
 } from "@duckdb/node-api";
 import { quoteText } from "../../core/scan-sql.js";
+import { watchEngine } from "./engine-watch.js";
 import { RunStopped, throwIfStopped } from "./failure.js";
 import { parseProfile, type QueryProfile } from "./query-profile.js";
+import { type QueryShare, watchShare } from "./query-share.js";
 
 export interface EngineOptions {
   memoryLimitMb: number;
@@ -39,13 +41,13 @@ export interface Engine {
   take(): EngineConnection;
   /** Bytes DuckDB holds now, for all queries together; the last known figure while it is being asked for. */
   memoryBytes(): bigint;
-  close(): void;
+  close(): Promise<void>;
 }
 
 export interface RunOptions {
   signal: AbortSignal;
-  /** Called a few times a second with the share of the work done, 0 to 1, as far as DuckDB can tell. */
-  onProgress?: (share: number | undefined) => void;
+  /** Called a few times a second with the share of the work done, as far as DuckDB can tell. */
+  onProgress?: (share: QueryShare | undefined) => void;
 }
 
 export interface EngineConnection {
@@ -53,6 +55,8 @@ export interface EngineConnection {
   run(sql: string, options: RunOptions): Promise<Json[]>;
   /** Gives the rows of one query chunk by chunk, without holding more than a few; `opening` holds up to the first. */
   stream(sql: string, signals: { opening: AbortSignal; signal: AbortSignal }): AsyncIterable<DuckDBDataChunk>;
+  /** For asking how far a statement is while it runs here. */
+  watch(sql: string): () => QueryShare | undefined;
   appender(table: string): Promise<DuckDBAppender>;
   /** What DuckDB has noted of the statement that has just ended; undefined when it has not. */
   profile(): Promise<QueryProfile | undefined>;
@@ -98,16 +102,17 @@ export async function openEngine(options: EngineOptions): Promise<Engine> {
   ];
   await connections[0]!.run(forAll.map((setting) => `SET GLOBAL ${setting};`).join(" "));
   const free = connections.map((connection, n) => ({ connection, profile: profileOf(n) }));
-  const memoryBytes = watchMemory(watching);
+  const { memoryBytes, explain, ...watch } = watchEngine(watching);
   return {
     memoryBytes,
     take() {
       const one = free.pop();
       if (!one) throw new Error("Every connection of this execution is in use.");
-      return connectionOf(one.connection, one.profile, () => void free.push(one));
+      return connectionOf({ ...one, explain, release: () => void free.push(one) });
     },
-    close() {
-      for (const connection of [watching, ...connections]) connection.closeSync();
+    async close() {
+      await watch.close();
+      for (const connection of connections) connection.closeSync();
       instance.closeSync();
     },
   };
@@ -120,9 +125,19 @@ const METRICS = Object.fromEntries(
 
 const list = (paths: string[]) => `[${paths.map(quoteText).join(", ")}]`;
 
-function connectionOf(connection: DuckDBConnection, profileFile: string, release: () => void): EngineConnection {
+function connectionOf(deps: {
+  connection: DuckDBConnection;
+  /** File of the profile. */
+  profile: string;
+  explain(sql: string): Promise<string>;
+  release(): void;
+}): EngineConnection {
+  const { connection, release } = deps;
+  const watch = (sql: string) => watchShare({ explain: () => deps.explain(sql), progress: () => connection.progress });
+
   async function run(sql: string, { signal, onProgress }: RunOptions): Promise<Json[]> {
-    const reader = onProgress && setInterval(() => onProgress(shareDone(connection)), PROGRESS_EVERY_MS);
+    const share = watch(sql);
+    const reader = onProgress && setInterval(() => onProgress(share()), PROGRESS_EVERY_MS);
     try {
       return await stoppable(connection, signal, async () => {
         const statement = await connection.prepare(sql);
@@ -158,11 +173,11 @@ function connectionOf(connection: DuckDBConnection, profileFile: string, release
   }
 
   const profile = async () => {
-    const text = await readFile(profileFile, "utf8").catch(() => undefined); // figures are worth no failure
+    const text = await readFile(deps.profile, "utf8").catch(() => undefined); // figures are worth no failure
     return text === undefined ? undefined : parseProfile(text);
   };
 
-  return { run, stream, appender: (table) => connection.createAppender(table), profile, release };
+  return { run, stream, watch, appender: (table) => connection.createAppender(table), profile, release };
 }
 
 /** Interrupts the connection while the signal is aborted and the work has not ended: one interrupt can come too early. */
@@ -182,31 +197,4 @@ async function stoppable<T>(connection: DuckDBConnection, signal: AbortSignal, w
     signal.removeEventListener("abort", stop);
     clearInterval(again);
   }
-}
-
-/** Asks beside the queries, without waiting for the answer. */
-function watchMemory(connection: DuckDBConnection): () => bigint {
-  let bytes = 0n;
-  let isAsking = false;
-  return () => {
-    if (!isAsking) {
-      isAsking = true;
-      connection
-        .run("SELECT sum(memory_usage_bytes) FROM duckdb_memory()")
-        .then((result) => result.getRowsJson())
-        .then(([row]) => {
-          bytes = BigInt(String(row?.[0] ?? 0));
-        })
-        .catch(() => {}) // closed meanwhile, or out of memory: figures are worth no failure
-        .finally(() => {
-          isAsking = false;
-        });
-    }
-    return bytes;
-  };
-}
-
-function shareDone(connection: DuckDBConnection): number | undefined {
-  const { percentage } = connection.progress;
-  return percentage >= 0 && percentage <= 100 ? percentage / 100 : undefined;
 }

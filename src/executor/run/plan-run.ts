@@ -101,7 +101,7 @@ async function runInStore(
   const { spec, report, now, cache, control } = deps;
   const consoleLog = createConsoleLog({ store, now });
   const statisticsLog = createStatisticsLog({ store, now });
-  const board = createOperatorBoard({ plan, report, log: statisticsLog });
+  const board = createOperatorBoard({ plan, report, log: statisticsLog, usual: spec.usual });
   const graph = portGraph(plan);
   const bell = createBell();
   const ports = await openRunPorts(plan, store, spec.alreadyMaterialized);
@@ -120,7 +120,7 @@ async function runInStore(
   } catch (error) {
     outcome = outcomeOf(deps, error);
   } finally {
-    (await opening?.catch(() => undefined))?.close(); // why it could not be opened is the outcome already
+    await (await opening?.catch(() => undefined))?.close(); // why it could not be opened is the outcome already
     await ports.giveBack();
   }
   try {

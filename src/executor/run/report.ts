@@ -1,9 +1,10 @@
 // What a run says while it runs, turned into events of its session.
 //
 // P1  States and ports always arrive: saying them waits while the outbox is full.
-// P2  Statistics go at most twice a second per operator, latest wins; console lines go within a budget. What is left
+// P2  Statistics go about every half second per operator, latest wins; console lines go within a budget. What is left
 //     out, for want of budget or of room, is counted, and a gap in the console is marked by a note that always arrives.
-// P3  Every figure and every line, told or not, also goes to the files of the run (statistics-log.ts, console-log.ts).
+// P3  Every figure but estimates, and every line, told or not, also goes to the files of the run (statistics-log.ts,
+//     console-log.ts).
 import {
   ConsoleMessage_Level,
   type DroppedEvents,
@@ -33,7 +34,9 @@ export interface Report {
   dropped(): DroppedEvents;
 }
 
-const STATISTICS_EVERY_MS = 500;
+/** A little less than the half second that is promised: a figure that is due waits for the next look. */
+const STATISTICS_EVERY_MS = 400;
+const LOOK_EVERY_MS = 100;
 const keyOf = ({ operatorId, layer }: PhysicalOperatorKey): string => `${operatorId}/${layer}`;
 
 export function createReport(deps: { session: Pick<ExecutorSession, "report" | "offer">; now: () => number }): Report {
@@ -45,7 +48,7 @@ export function createReport(deps: { session: Pick<ExecutorSession, "report" | "
   const timer = setInterval(() => {
     figures.drain(now(), offerFigures);
     for (const [operatorId, budget] of budgets) if (budget.isQuiet(now())) tellGap(operatorId);
-  }, STATISTICS_EVERY_MS / 2);
+  }, LOOK_EVERY_MS);
   timer.unref();
 
   const lineOf = (operatorId: string, level: ConsoleMessage_Level, text: string): EventKind => ({

@@ -2,6 +2,7 @@
 //
 // X1  A port is registered after its file is whole (object-store.ts).
 // X2  A query that is interrupted by a pause is begun anew afterwards: what it had written is gone by then.
+// X3  While a query runs, its operators' rows are estimates from the share that is done; bytes are those of its file so far.
 import { globalPortId, parseGlobalPortId } from "../../core/plan.js";
 import { quoteName } from "../../core/sql-text.js";
 import { runCalls } from "./call-run.js";
@@ -9,8 +10,9 @@ import { costOf, type TableCosts, totalMs } from "./compute-cost.js";
 import type { Engine, EngineConnection, RunOptions } from "./duckdb.js";
 import { queryFailure, RunFailure, RunStopped } from "./failure.js";
 import { forgetMalformed, tellMalformed } from "./malformed-rows.js";
+import type { QueryShare } from "./query-share.js";
 import type { RegionRunDeps } from "./region-run.js";
-import { writePort } from "./result-writer.js";
+import { type WriteOptions, writePort } from "./result-writer.js";
 import type { StopSignals } from "./run-control.js";
 import { sayer } from "./say.js";
 import { readParquet } from "./sql-text.js";
@@ -46,8 +48,11 @@ async function runQuery(deps: StepDeps, step: WriteStep | KeepStep, stop: AbortS
   try {
     const { skips } = step.query;
     const rows = await control.restartable(async (signal) => {
-      const onProgress = (share: number | undefined) =>
-        board.progress(step.members, { share, busyMs: busyMs(), peakMemoryBytes: engine.memoryBytes() });
+      const onProgress = (share: QueryShare | undefined, writtenBytes?: bigint) => {
+        const peakMemoryBytes = engine.memoryBytes();
+        const { fused } = step.query;
+        board.progress(step.members, { share, fused, busyMs: busyMs(), writtenBytes, peakMemoryBytes });
+      };
       const options = { signal, onProgress };
       await forgetMalformed({ connection, skips, signal });
       return step.kind === "write" ? writeFile(deps, step, connection, options) : keep(deps, step, connection, options);
@@ -65,7 +70,7 @@ async function writeFile(
   deps: StepDeps,
   step: WriteStep,
   connection: EngineConnection,
-  options: RunOptions,
+  options: WriteOptions,
 ): Promise<bigint> {
   const { board, busyMs, store, ports, report } = deps;
   const query = { sql: step.query.sql, operatorIds: operatorIdsOf(step.members) };

@@ -41,7 +41,7 @@ const KINDS: Partial<Record<number, { name: EventKindName; fields: number; messa
   5: { name: "executionState", fields: 3, messages: [2] },
   6: { name: "regionState", fields: 2, messages: [] },
   7: { name: "operatorState", fields: 4, messages: [4] },
-  8: { name: "operatorStatistics", fields: 10, messages: [] },
+  8: { name: "operatorStatistics", fields: 12, messages: [] },
   9: { name: "consoleMessage", fields: 4, messages: [] },
   10: { name: "portResult", fields: 12, messages: [1, 8] },
   11: { name: "commandRequested", fields: 2, messages: [1] },

@@ -3,14 +3,14 @@
 import type { ExecutionSpec } from "../../contract/postern/v1/execution.js";
 import * as wirePlan from "../../contract/postern/v1/plan.js";
 import { notFound } from "../../core/app-error.js";
-import type { PhysicalPlan } from "../../core/plan.js";
+import { operatorKey, type PhysicalPlan } from "../../core/plan.js";
 import { cacheUseToWire } from "../../rpc/cache-codec.js";
 import { physicalPlanFromWire, physicalPlanToWire } from "../../rpc/plan-codec.js";
 import type { Queryable } from "../database/database.js";
 import { type ExecutionRow, executionPlan } from "../repositories/executions.js";
 import { listPorts } from "../repositories/ports.js";
-import { lastFigures } from "../repositories/workflow-history.js";
-import { portToWire, statisticsInPlanOrder } from "./execution-wire.js";
+import { earlierFigures } from "../repositories/workflow-history.js";
+import { portToWire, statisticsInPlanOrder, statisticsToWire } from "./execution-wire.js";
 import { attemptPrefix } from "./result-location.js";
 
 /** The stored plan of an execution. */
@@ -44,7 +44,8 @@ export async function executionSpec(
   { resultRoot, leaseMs }: { resultRoot: string; leaseMs: number },
 ): Promise<ExecutionSpec> {
   const plan = await storedPlan(db, row.id);
-  const lastRun = await lastFigures(db, row);
+  const { last, smoothed } = await earlierFigures(db, row);
+  const planned = new Set(plan.operators.map(operatorKey));
   // Of earlier tries, and of the cache.
   const ports = await listPorts(db, row.id);
   return {
@@ -57,9 +58,10 @@ export async function executionSpec(
     plan: physicalPlanToWire(plan),
     planDigest: row.planDigest,
     resultPrefix: attemptPrefix(resultRoot, row),
-    lastRun: lastRun.length > 0 ? statisticsInPlanOrder(plan.operators, lastRun) : [],
+    lastRun: last.length > 0 ? statisticsInPlanOrder(plan.operators, last) : [],
     leaseMs,
     alreadyMaterialized: ports.map(portToWire),
     cache: cacheUseToWire(row.cache),
+    usual: smoothed.filter((figures) => planned.has(operatorKey(figures))).map(statisticsToWire),
   };
 }

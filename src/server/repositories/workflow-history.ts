@@ -11,40 +11,43 @@ const RECENT = `(select id from execution
                   where project_id = :projectId and workflow_id = :workflowId and state = 'COMPLETED' and trusted
                   order by id desc limit ${RECENT_RUNS})`;
 
-/** The newest figures of each operator that ran to its end. */
-export async function lastFigures(
-  db: Queryable,
-  of: { projectId: string; workflowId: string },
-): Promise<OperatorStatisticsRow[]> {
-  return db.query<OperatorStatisticsRow>(
-    `select distinct on (s.operator_id, s.layer) s.operator_id, s.layer, s.state, s.input_rows, s.output_rows,
-            s.output_bytes, s.busy_ms, s.progress, s.peak_memory_bytes, s.malformed_rows
-       from ${RECENT} run join operator_statistics s on s.execution_id = run.id and s.state = 'COMPLETED'
-      order by s.operator_id, s.layer, run.id desc`,
-    of,
-  );
-}
+/** Figures of operators that ran to their end; each run weighs half of the next newer one of its operator. */
+const NEWEST = `(select s.*, 0.5 ^ (row_number() over (partition by s.operator_id, s.layer order by run.id desc) - 1) as weight
+                    from ${RECENT} run join operator_statistics s on s.execution_id = run.id and s.state = 'COMPLETED')`;
+
+const MEASURED = ["input_rows", "output_rows", "output_bytes", "busy_ms", "peak_memory_bytes", "malformed_rows"];
+
+const smoothed = (column: string) =>
+  `cast(round(sum(weight * ${column}) / sum(weight) filter (where ${column} is not null)) as bigint) as ${column}`;
+
+const SMOOTHED = `operator_id, layer, 'COMPLETED' as state, cast(null as double precision) as progress,
+            ${MEASURED.map(smoothed).join(",\n            ")}`;
 
 /**
- * Figures of each operator smoothed over its newest runs: each run weighs half of the next newer one, so that what
- * changed is soon believed and one odd run is not.
+ * Figures of each operator smoothed over its newest runs: what changed is soon believed, and one odd run is not.
  */
 export async function smoothedFigures(
   db: Queryable,
   of: { projectId: string; workflowId: string },
 ): Promise<OperatorStatisticsRow[]> {
-  const smoothed = (column: string) =>
-    `cast(round(sum(weight * ${column}) / sum(weight) filter (where ${column} is not null)) as bigint) as ${column}`;
-  return db.query<OperatorStatisticsRow>(
-    `select operator_id, layer, 'COMPLETED' as state, cast(null as double precision) as progress,
-            ${["input_rows", "output_rows", "output_bytes", "busy_ms", "peak_memory_bytes", "malformed_rows"]
-              .map(smoothed)
-              .join(",\n            ")}
-       from (select s.*, 0.5 ^ (row_number() over (partition by s.operator_id, s.layer order by run.id desc) - 1) as weight
-               from ${RECENT} run join operator_statistics s on s.execution_id = run.id and s.state = 'COMPLETED') newest
-      group by operator_id, layer`,
+  return db.query<OperatorStatisticsRow>(`select ${SMOOTHED} from ${NEWEST} newest group by operator_id, layer`, of);
+}
+
+/** The newest figures of each operator that ran to its end, and the smoothed ones; they are read once for both. */
+export async function earlierFigures(
+  db: Queryable,
+  of: { projectId: string; workflowId: string },
+): Promise<{ last: OperatorStatisticsRow[]; smoothed: OperatorStatisticsRow[] }> {
+  const rows = await db.query<OperatorStatisticsRow & { isSmoothed: boolean }>(
+    `with newest as materialized ${NEWEST}
+     select false as is_smoothed, operator_id, layer, state, progress, ${MEASURED.join(", ")} from newest where weight = 1
+     union all
+     select true, ${SMOOTHED} from newest group by operator_id, layer`,
     of,
   );
+  const figures = (wanted: boolean) =>
+    rows.flatMap(({ isSmoothed, ...row }) => (isSmoothed === wanted ? [row as OperatorStatisticsRow] : []));
+  return { last: figures(false), smoothed: figures(true) };
 }
 
 /** The newest size in bytes of each port, by global port id. */
