@@ -58,11 +58,11 @@ export function createRowEstimates(deps: {
   const estimates = new Map<string, Estimate>();
 
   /** RE1 */
-  function estimateOf(operator: PhysicalOperator): Estimate {
+  function estimateOf(operator: PhysicalOperator, expectation: () => ReadonlyMap<string, number>): Estimate {
     const key = operatorKey(operator);
     const begun = estimates.get(key);
     if (begun) return begun;
-    const expected = expectedRows(plan, { known, usual });
+    const expected = expectation();
     const sources = (incoming.get(key) ?? []).map(({ from }): [string, number] => {
       const id = globalPortId(from);
       return [id, expected.get(id) ?? 0];
@@ -79,6 +79,8 @@ export function createRowEstimates(deps: {
 
   return {
     reached({ ports }, stages) {
+      let expected: ReadonlyMap<string, number> | undefined;
+      const expectation = () => (expected ??= expectedRows(plan, { known, usual }));
       const gathered = new Map<string, boolean>();
       /** RE4 */
       const isGathered = (id: string): boolean => {
@@ -94,7 +96,7 @@ export function createRowEstimates(deps: {
       for (const id of ports.keys()) {
         const maker = makers.get(id);
         if (!maker) continue;
-        const { input, sources, outputs } = estimateOf(maker.operator);
+        const { input, sources, outputs } = estimateOf(maker.operator, expectation);
         raise(input, total(sources.map(([from, rows]) => shareOf(from) * rows)));
         raise(outputs.get(id)!, shareOf(id) * outputs.get(id)!.expected);
       }
