@@ -7,6 +7,7 @@ import { createProcessTree } from "../../src/executor/user-code/process-tree.js"
 import { createSpareChildren } from "../../src/executor/user-code/spare-children.js";
 import type { StartedChild } from "../../src/executor/user-code/started-child.js";
 import { scratch, silent } from "../support/plan-runs.js";
+import { until } from "../support/until.js";
 
 const AMPLE = { memoryBytes: 2 ** 40, processes: 1_000, cpus: 100, cpuBurstMs: 1e9 };
 const MARK = 128 * 1024 * 1024;
@@ -48,11 +49,9 @@ describe("spare children", function () {
     return child;
   };
 
-  it("gives each taker a process of its own, and prepares another", async () => {
+  it("gives each taker a process of its own", async () => {
     const from = await hostWith(true);
-    const children = [await take(from), await take(from)];
-    await new Promise((resolve) => setTimeout(resolve, 700));
-    children.push(await take(from));
+    const children = [await take(from), await take(from), await take(from)];
     expect(new Set(children.map(({ process: { pid } }) => pid)).size).to.equal(3);
     expect(new Set(children.map(({ directory }) => directory)).size).to.equal(3);
     for (const { process: child } of children) expect([child.exitCode, child.signalCode]).to.deep.equal([null, null]);
@@ -109,6 +108,29 @@ describe("spare children", function () {
     });
     return { spares, started: () => started };
   };
+
+  it("prepares another when the one that was taken has been done with, and not before", async () => {
+    const { spares, started } = fakes();
+    const child = await spares.take("javascript");
+    taken.push(child);
+    await new Promise((resolve) => setTimeout(resolve, 700));
+    expect(started()).to.equal(1);
+    child.tree.kill();
+    await until(() => started() === 2);
+    await spares.close();
+  });
+
+  it("prepares another while the one that was taken is long at work, and no second when that has ended", async () => {
+    const { spares, started } = fakes({ replaceAtTheLatestMs: 20 });
+    const child = await spares.take("javascript");
+    taken.push(child);
+    await until(() => started() === 2);
+    child.tree.kill();
+    await child.gone;
+    await new Promise((resolve) => setTimeout(resolve, 700));
+    expect(started()).to.equal(2);
+    await spares.close();
+  });
 
   it("keeps none when memory is short, and still starts what is needed", async () => {
     const { spares, started } = fakes({ freeMemory: () => 1024 });

@@ -1,5 +1,5 @@
 // Children that are started before anyone needs them, one for each language: whoever needs one gets it at once, and
-// another is started in its place a little later.
+// another is started in its place when that one has been done with, or has been at work for a while.
 //
 // S1  A child serves whoever takes it, once; nothing comes back here.
 // S2  A spare that has ended is forgotten, and not replaced before the next one is taken.
@@ -19,8 +19,13 @@ export interface SpareChildren {
 /** With less memory than this to spare on the host, or within the executor's container, nothing waits idly. */
 const SHORT_OF_MEMORY_BYTES = 512 * 1024 * 1024;
 
-/** A run that has just got its child needs the processors more than the next run does. */
-const REPLACE_AFTER_MS = 500;
+/**
+ * Starting Python with its libraries takes a processor for most of a second, and a run that has just got its child, or
+ * is storing what that gave, needs the processors more than the next run does.
+ */
+const REPLACE_AFTER_USE_MS = 500;
+/** Others may need one meanwhile. */
+const REPLACE_AT_THE_LATEST_MS = 5_000;
 
 interface Deps {
   /** Kept ready; none: every child is started when it is needed. */
@@ -29,9 +34,16 @@ interface Deps {
   log: Logger;
   /** Memory that can be had, in bytes. */
   freeMemory?: () => number;
+  replaceAtTheLatestMs?: number;
 }
 
-export function createSpareChildren({ languages, start, log, freeMemory = availableMemory }: Deps): SpareChildren {
+export function createSpareChildren({
+  languages,
+  start,
+  log,
+  freeMemory = availableMemory,
+  replaceAtTheLatestMs = REPLACE_AT_THE_LATEST_MS,
+}: Deps): SpareChildren {
   const spares = new Map<Language, Promise<StartedChild | undefined>>();
   const timers = new Set<NodeJS.Timeout>();
   let closed = false;
@@ -55,28 +67,34 @@ export function createSpareChildren({ languages, start, log, freeMemory = availa
     spares.set(language, starting);
   }
 
-  function prepareLater(language: Language): void {
+  function prepareIn(ms: number, language: Language): void {
     if (closed || !languages.includes(language)) return;
     const timer = setTimeout(() => {
       timers.delete(timer);
       prepare(language);
-    }, REPLACE_AFTER_MS);
+    }, ms);
     timer.unref();
     timers.add(timer);
+  }
+
+  async function spareOrFresh(language: Language): Promise<StartedChild> {
+    const waiting = spares.get(language);
+    spares.delete(language);
+    const spare = await waiting;
+    const isAlive = spare !== undefined && spare.process.exitCode === null && spare.process.signalCode === null;
+    if (!isAlive) return start(language);
+    hold(spare, true);
+    return spare;
   }
 
   for (const language of languages) prepare(language);
 
   return {
     async take(language) {
-      const waiting = spares.get(language);
-      spares.delete(language);
-      prepareLater(language);
-      const spare = await waiting;
-      const isAlive = spare !== undefined && spare.process.exitCode === null && spare.process.signalCode === null;
-      if (!isAlive) return start(language);
-      hold(spare, true);
-      return spare;
+      prepareIn(replaceAtTheLatestMs, language);
+      const child = await spareOrFresh(language);
+      child.ended.then(() => prepareIn(REPLACE_AFTER_USE_MS, language));
+      return child;
     },
     async close() {
       closed = true;
