@@ -74,7 +74,7 @@ export async function runGroups<System, Scale>(bench: Bench<System, Scale>): Pro
     clearTimeout(deadline);
     await undo.run();
   }
-  note(failed === 0 ? "every figure holds" : `${failed} figures do not hold`);
+  note(failed === 0 ? "every figure holds" : `${failed} ${failed === 1 ? "figure does" : "figures do"} not hold`);
   return bench.strict && failed > 0 ? 1 : 0;
 }
 
