@@ -63,7 +63,7 @@ create table cache_entry (
   constraint cache_entry_project_id_workflow_id_fkey FOREIGN KEY (project_id, workflow_id) REFERENCES workflow(project_id, id) ON DELETE CASCADE,
   constraint cache_entry_result_uri_fkey FOREIGN KEY (result_uri) REFERENCES blob(uri)
 );
-CREATE INDEX cache_entry_hash ON public.cache_entry USING hash (subdag_hash);
+CREATE INDEX cache_entry_hash ON public.cache_entry USING hash ((((project_id || ' '::text) || subdag_hash)));
 CREATE INDEX cache_entry_uri ON public.cache_entry USING btree (result_uri);
 CREATE INDEX cache_entry_use ON public.cache_entry USING btree (project_id, last_used_at);
 CREATE TRIGGER cache_entry_released AFTER DELETE ON cache_entry REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION check_released_results();

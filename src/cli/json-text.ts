@@ -4,31 +4,35 @@ import { AppError } from "../core/app-error.js";
 /** Parses JSON; otherwise an error that names line and column. */
 export function parseJson(content: string, name: string): unknown {
   const body = content.startsWith("\ufeff") ? content.slice(1) : content;
+  const json = parsed(body, name);
+  if (body.includes("__proto__") && hasLostName(json))
+    throw notJson(`${name} has a field called "__proto__", which nothing keeps: rename it.`);
+  return json;
+}
+
+function parsed(body: string, name: string): unknown {
   try {
-    return JSON.parse(body, refuseLostName);
+    return JSON.parse(body);
   } catch (error) {
-    if (error instanceof LostName)
-      throw new AppError(
-        "invalid",
-        "NOT_JSON",
-        `${name} has a field called "__proto__", which nothing keeps: rename it.`,
-      );
     const { at, expected } = firstError(body);
     const before = body.slice(0, at).split("\n");
     const where = `line ${before.length}, column ${before.at(-1)!.length + 1}`;
-    throw new AppError("invalid", "NOT_JSON", `${name} is not JSON: ${expected} expected at ${where}.`, {
-      cause: error,
-    });
+    throw notJson(`${name} is not JSON: ${expected} expected at ${where}.`, error);
   }
 }
 
-/** JSON allows the name; what copies objects afterwards loses it without a word. */
-function refuseLostName(key: string, value: unknown): unknown {
-  if (key === "__proto__") throw new LostName();
-  return value;
-}
+const notJson = (message: string, cause?: unknown) => new AppError("invalid", "NOT_JSON", message, { cause });
 
-class LostName extends Error {}
+/** JSON allows the name; what copies objects afterwards loses it without a word. */
+function hasLostName(json: unknown): boolean {
+  let level = [json];
+  while (level.length > 0) {
+    const objects = level.filter((value) => typeof value === "object" && value !== null);
+    if (objects.some((object) => Object.hasOwn(object, "__proto__"))) return true;
+    level = objects.flatMap((value) => Object.values(value));
+  }
+  return false;
+}
 
 class Stop extends Error {
   constructor(

@@ -83,7 +83,7 @@ async function runUntilStopped(
   const deps: RunSessionDeps = {
     host,
     memoryLimitMb: Math.max(64, Math.floor(config.memoryLimitMb / config.slots)),
-    tempMaxMb: await tempShareMb(config, workDirectory),
+    tempShareMb: () => tempShareMb(config, workDirectory),
     threads: Math.max(1, Math.floor(config.threads / config.slots)),
     workDirectory,
     cancelGraceMs: config.cancelGraceMs,

@@ -15,8 +15,8 @@ import type { UserCodeHost } from "./user-code/host.js";
 export interface RunSessionDeps {
   host: UserCodeHost;
   memoryLimitMb: number;
-  /** Undefined: nine tenths of what is free. */
-  tempMaxMb?: number | undefined;
+  /** What queries of one execution may put on disk now, in megabytes; left out: nine tenths of what is free. */
+  tempShareMb?(): Promise<number>;
   threads: number;
   /** Each execution gets a directory of its own below. */
   workDirectory: string;
@@ -49,6 +49,7 @@ export async function runSession(deps: RunSessionDeps, session: ExecutorSession)
       spec,
       report,
       workDirectory: directory,
+      tempMaxMb: await deps.tempShareMb?.(),
       now: () => new Date(),
       elapsed: () => performance.now(),
       log,

@@ -1,4 +1,5 @@
-// What the properties of an operator may hold, so that they arrive as they were sent.
+// What the properties of an operator may hold, so that they arrive as they were sent. A name that no decoder keeps is
+// refused where it is sent: whoever receives it does not see it any more.
 import { invalid } from "../core/app-error.js";
 import type { Json, Properties } from "../core/plan.js";
 

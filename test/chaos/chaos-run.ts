@@ -68,9 +68,12 @@ export async function runChaos(course: ChaosCourse): Promise<ChaosResult> {
   let result: ChaosResult;
   try {
     result = await runOn(system, { ...course, slots }, startedAt);
-  } finally {
+  } catch (error) {
     await system.close();
+    if (course.sabotage && error instanceof NeverBusy) await rm(directory, { recursive: true, force: true });
+    throw error;
   }
+  await system.close();
   const isPlain = result.ok && result.attempts_wasted + result.unasked_ends === 0;
   if (isPlain && !course.keep) await rm(directory, { recursive: true, force: true });
   else {
@@ -116,13 +119,16 @@ async function runOn(
   }
 }
 
+/** The build does not work, before any fault. */
+export class NeverBusy extends Error {}
+
 /** Faults come once something can be hurt. */
 async function untilBusy(system: ChaosSystem): Promise<void> {
   for (const until = Date.now() + 15_000; Date.now() < until; await delay(50)) {
     const attached = system.replicas.reduce((sum, _, index) => sum + system.streams.attachedTo(index), 0);
     if (attached >= system.executors.length) return;
   }
-  throw new Error("No executor has attached within 15 s; see the logs of servers and executors.");
+  throw new NeverBusy("Executors do not all stay attached within 15 s; see the logs of servers and executors.");
 }
 
 async function judgeAll(system: ChaosSystem, workload: Workload, say: (line: string) => void) {

@@ -3,7 +3,7 @@
 import { rm } from "node:fs/promises";
 import { expect } from "chai";
 import { CHAOS_DEFAULTS, SABOTAGES, type Sabotage } from "./chaos-options.js";
-import { type ChaosCourse, type ChaosResult, runChaos } from "./chaos-run.js";
+import { type ChaosCourse, type ChaosResult, NeverBusy, runChaos } from "./chaos-run.js";
 import { FAULT_KINDS, type FaultKind } from "./faults.js";
 import { buildFor } from "./sabotage.js";
 import { seededRandom } from "./seeded-random.js";
@@ -60,7 +60,13 @@ describe("chaos, the short form", function () {
       const tried: string[] = [];
       for (let course = 1; course <= MOST_COURSES; course++) {
         const seed = course === 1 ? SEED : `${SEED}, course ${course}`;
-        const { result, said } = await run({ ...shape, seed, sabotage, schedule: SHOWN_BY[sabotage] });
+        const found = await run({ ...shape, seed, sabotage, schedule: SHOWN_BY[sabotage] }).catch((error: unknown) => {
+          if (error instanceof NeverBusy) return undefined;
+          throw error;
+        });
+        // An executor that drops its stream over every wrong Ack has noticed first.
+        if (!found) return;
+        const { result, said } = found;
         tried.push(said);
         if (result.missing + result.duplicated + result.out_of_order > 0) {
           expect(result.ok).to.equal(false);

@@ -24,6 +24,8 @@ describe("JSON text", () => {
   it("refuses a field that whatever copies objects would lose", () => {
     expect(() => parseJson('{"a": [{"__proto__": 1}]}', "f")).to.throw('f has a field called "__proto__"');
     expect(parseJson('{"a": "__proto__"}', "f")).to.deep.equal({ a: "__proto__" });
+    const deep = `${"[".repeat(7_000)}"__proto__"${"]".repeat(7_000)}`;
+    expect(parseJson(deep, "f")).to.be.an("array");
   });
 
   it("takes everything else that is JSON, with a byte order mark too", () => {

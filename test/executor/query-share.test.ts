@@ -83,4 +83,13 @@ describe("the share of a query", () => {
     expect(share()?.stages).to.deep.equal({ read: 0.5, gathered: 0.5 });
     expect(asked).to.equal(1);
   });
+
+  it("asks again while something else is being asked", async () => {
+    let asked = 0;
+    const explain = () => (++asked < 3 ? undefined : Promise.reject(new Error("no plan")));
+    const share = watchShare({ explain, progress: () => progress(50, 5, 10) });
+    await until(() => share()?.stages !== undefined);
+    share();
+    expect(asked).to.equal(3);
+  });
 });

@@ -45,6 +45,22 @@ describe("Migrations", () => {
     expect(await migrate(db)).to.deep.equal([]);
   });
 
+  it("are refused by a database that cannot hold every text", async () => {
+    const name = `latin1_${process.pid}`;
+    await db.knex.raw(
+      `create database ${name} template template0 encoding 'LATIN1' locale_provider libc lc_collate 'C' lc_ctype 'C'`,
+    );
+    const url = new URL(test.url);
+    url.pathname = name;
+    const other = await openDatabase({ url: url.href, poolSize: 1 });
+    try {
+      expect((await rejection(migrate(other))).message).to.match(/encoded in LATIN1.*create one with encoding UTF8/);
+    } finally {
+      await other.close();
+      await db.knex.raw(`drop database ${name}`);
+    }
+  });
+
   it("lead to the schema in migrations/schema.sql (run `make schema` after a change)", async () => {
     await migrate(db);
     const written = await readFile(new URL("../../migrations/schema.sql", import.meta.url), "utf8");

@@ -39,7 +39,7 @@ export function encodingOf(settings: ChartSettings, fields: ChartFields, input: 
         return { mark: mark(settings.mark), encoding: compact({ x, y, ...shared }) };
       const places = { x, y: y && { ...y, stack: null } };
       if (settings.mark === "bar" && DISCRETE.has(x?.type))
-        return { mark: mark("bar"), encoding: compact({ ...places, xOffset: of("color"), ...shared }) };
+        return { mark: mark("bar"), encoding: compact({ ...places, xOffset: discrete(of("color")), ...shared }) };
       return {
         mark: { type: settings.mark, tooltip: true, ...(color ? { opacity: 0.6 } : {}) },
         encoding: compact({ ...places, ...shared }),
@@ -51,7 +51,7 @@ export function encodingOf(settings: ChartSettings, fields: ChartFields, input: 
 }
 
 /** Whether values of several colors may be put on top of each other: the sum of two means is the mean of nothing. */
-const addsUp = ({ y }: ChartSettings): boolean => [undefined, "sum", "count"].includes(y?.aggregate);
+export const addsUp = ({ y }: ChartSettings): boolean => [undefined, "sum", "count"].includes(y?.aggregate);
 
 const DISCRETE: ReadonlySet<Json | undefined> = new Set(["nominal", "ordinal"]);
 

@@ -2,7 +2,7 @@ import type { Schema } from "../plan.js";
 import { quoteText } from "../scan-sql.js";
 import { quoteName } from "../sql-text.js";
 import { type ChartFields, chartData, chartFields } from "./chart-data.js";
-import { encodingOf } from "./chart-encoding.js";
+import { addsUp, encodingOf } from "./chart-encoding.js";
 import { CHANNELS, type Channel, type ChartSettings, chartSettings } from "./chart-settings.js";
 import { exampleRows } from "./example-rows.js";
 import { defineOperator, type Finding } from "./operator.js";
@@ -100,6 +100,11 @@ function wrongChannels(settings: ChartSettings): Finding[] {
     .map((name) => ({ property: name, message: `A chart with the mark ${mark} needs "${name}".` }));
   for (const name of NOT_FOR[mark] ?? [])
     if (settings[name]) findings.push({ property: name, message: `The mark ${mark} has no "${name}"; leave it out.` });
+  if (mark === "arc" && !addsUp(settings))
+    findings.push({
+      property: "y.aggregate",
+      message: 'The slices of an arc are parts of a whole; choose "sum" or "count".',
+    });
   for (const name of CHANNELS) {
     const one = settings[name];
     if (one === undefined) continue;

@@ -118,6 +118,9 @@ export async function openEngine(options: EngineOptions): Promise<Engine> {
   };
 }
 
+/** Of a statement that takes longer to plan nobody asks the plan. */
+const MOST_PLANNING_MS = 100;
+
 /** What a profile holds. */
 const METRICS = Object.fromEntries(
   ["OPERATOR_TYPE", "OPERATOR_CARDINALITY", "EXTRA_INFO", "SYSTEM_PEAK_BUFFER_MEMORY"].map((name) => [name, "true"]),
@@ -129,21 +132,38 @@ function connectionOf(deps: {
   connection: DuckDBConnection;
   /** File of the profile. */
   profile: string;
-  explain(sql: string): Promise<string>;
+  explain(sql: string): Promise<string> | undefined;
   release(): void;
 }): EngineConnection {
   const { connection, release } = deps;
-  const watch = (sql: string) => watchShare({ explain: () => deps.explain(sql), progress: () => connection.progress });
+  /** The statement that runs here. */
+  let current: { sql: string; plannedMs: number } | undefined;
+
+  async function prepare(sql: string): Promise<DuckDBPreparedStatement> {
+    const startedAt = performance.now();
+    const statement = await connection.prepare(sql);
+    current = { sql, plannedMs: performance.now() - startedAt };
+    return statement;
+  }
+
+  function watch(sql: string): () => QueryShare | undefined {
+    // What took long to plan is not planned once more for the sake of figures.
+    const explain = (plannedMs: number) =>
+      plannedMs > MOST_PLANNING_MS ? Promise.reject(new Error("It takes long to plan.")) : deps.explain(sql);
+    const share = watchShare({ explain: () => explain(current!.plannedMs), progress: () => connection.progress });
+    return () => (current?.sql === sql ? share() : undefined);
+  }
 
   async function run(sql: string, { signal, onProgress }: RunOptions): Promise<Json[]> {
     const share = watch(sql);
     const reader = onProgress && setInterval(() => onProgress(share()), PROGRESS_EVERY_MS);
     try {
       return await stoppable(connection, signal, async () => {
-        const statement = await connection.prepare(sql);
+        const statement = await prepare(sql);
         try {
           return (await (await statement.run()).getRowsJson())[0] ?? [];
         } finally {
+          current = undefined;
           statement.destroySync();
         }
       });
@@ -159,7 +179,7 @@ function connectionOf(deps: {
     let statement: DuckDBPreparedStatement | undefined;
     try {
       const result = await stoppable(connection, opening, async () => {
-        statement = await connection.prepare(sql);
+        statement = await prepare(sql);
         return statement.stream();
       });
       for (let until = opening; ; until = signal) {
@@ -168,6 +188,7 @@ function connectionOf(deps: {
         yield chunk;
       }
     } finally {
+      current = undefined;
       statement?.destroySync();
     }
   }

@@ -35,17 +35,18 @@ export interface PlannedRows {
   joined: number;
 }
 
-/** Asks how far one query is; `explain` gives its plan as JSON. */
+/** Asks how far one query is; `explain` gives its plan as JSON, or nothing when it is to be asked again. */
 export function watchShare(deps: {
-  explain(): Promise<string>;
+  explain(): Promise<string> | undefined;
   progress(): QueryProgress;
 }): () => QueryShare | undefined {
   let answer: { planned: PlannedRows | undefined } | undefined;
   let isAsked = false;
   return () => {
-    if (!isAsked) {
-      isAsked = true; // QS2
-      deps.explain().then(
+    const asked = isAsked ? undefined : deps.explain(); // QS2
+    if (asked) {
+      isAsked = true;
+      asked.then(
         (text) => {
           answer = { planned: plannedRows(text) };
         },

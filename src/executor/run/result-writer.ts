@@ -4,7 +4,7 @@ import { portLabel } from "../../core/fingerprint-form.js";
 import type { PortKey } from "../../core/plan.js";
 import { quoteText } from "../../core/scan-sql.js";
 import type { EngineConnection, RunOptions } from "./duckdb.js";
-import { queryFailure, RunStopped, storageFailure } from "./failure.js";
+import { queryFailure, RunStopped } from "./failure.js";
 import type { ObjectStore, Published } from "./object-store.js";
 import type { QueryShare } from "./query-share.js";
 
@@ -35,7 +35,6 @@ export async function writePort(
   const options: RunOptions = { signal, onProgress: (share) => onProgress?.(share, size.bytes()) };
   try {
     const [rows] = await deps.connection.run(copy, options);
-    await size.end();
     const published = await staged.publish();
     return { ...published, rowCount: BigInt(String(rows ?? 0)) };
   } catch (error) {
@@ -50,30 +49,24 @@ export async function writePort(
 }
 
 /** Asks for a file's size beside what writes it, without waiting for the answer. */
-function watchSize(path: string): { bytes(): bigint; end(): Promise<void> } {
+function watchSize(path: string): { bytes(): bigint } {
   let bytes = 0n;
-  let asking: Promise<void> | undefined;
-  let failure: { error: unknown } | undefined;
-  const ask = async () => {
-    try {
-      bytes = BigInt((await stat(path)).size);
-    } catch (error) {
-      // DuckDB makes it once it has planned the query.
-      if ((error as NodeJS.ErrnoException).code !== "ENOENT") failure ??= { error: storageFailure(error, path) };
-    } finally {
-      asking = undefined;
-    }
-  };
+  let isAsking = false;
   return {
     /** The last answer; 0 before there is one. */
     bytes() {
-      asking ??= ask();
+      if (!isAsking) {
+        isAsking = true;
+        stat(path)
+          .then(({ size }) => {
+            bytes = BigInt(size);
+          })
+          .catch(() => {}) // DuckDB makes it once it has planned the query; figures are worth no failure
+          .finally(() => {
+            isAsking = false;
+          });
+      }
       return bytes;
-    },
-    /** Rejects when an answer was an error. */
-    async end() {
-      await asking;
-      if (failure) throw failure.error;
     },
   };
 }

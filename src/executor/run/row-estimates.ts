@@ -56,6 +56,8 @@ export function createRowEstimates(deps: {
   const incoming = groupBy(plan.links, ({ to }) => operatorKey(to));
   /** By operator key. */
   const estimates = new Map<string, Estimate>();
+  /** RE3: keys of operators. */
+  const ended = new Set<string>();
 
   /** RE1 */
   function estimateOf(operator: PhysicalOperator, expectation: () => ReadonlyMap<string, number>): Estimate {
@@ -95,7 +97,7 @@ export function createRowEstimates(deps: {
       const shareOf = (id: string): number => (isGathered(id) ? stages.gathered : stages.read);
       for (const id of ports.keys()) {
         const maker = makers.get(id);
-        if (!maker) continue;
+        if (!maker || ended.has(operatorKey(maker.operator))) continue;
         const { input, sources, outputs } = estimateOf(maker.operator, expectation);
         raise(input, total(sources.map(([from, rows]) => shareOf(from) * rows)));
         raise(outputs.get(id)!, shareOf(id) * outputs.get(id)!.expected);
@@ -110,7 +112,10 @@ export function createRowEstimates(deps: {
         outputRows: BigInt(total([...outputs.values()].map(({ soFar }) => soFar))),
       };
     },
-    forget: (key) => void estimates.delete(key),
+    forget(key) {
+      estimates.delete(key);
+      ended.add(key);
+    },
   };
 }
 

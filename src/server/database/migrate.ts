@@ -2,6 +2,7 @@
 // servers may start at once, and a crash leaves the former schema.
 //
 // M1  A schema that knows a migration this release does not know belongs to a newer release: nothing is touched.
+// M2  Databases are encoded in UTF-8: others cannot hold every text, and digests of texts are made on both sides.
 import { readdirSync } from "node:fs";
 import type { Knex } from "knex";
 import { AppError } from "../../core/app-error.js";
@@ -31,6 +32,7 @@ export async function migrate(database: PostgresDatabase, folder: URL = FOLDER):
       // Another replica's migration may take its time.
       await trx.raw("set local lock_timeout = 0; set local idle_in_transaction_session_timeout = 0");
       await trx.raw("select pg_advisory_xact_lock(?)", [LOCK.toString()]);
+      await refuseOtherEncoding(trx);
       await refuseNewerSchema(trx, migrations);
       const [, applied]: [number, string[]] = await trx.migrate.latest(configuration(migrations));
       return applied;
@@ -48,6 +50,18 @@ function migrationsIn(folder: URL): Migration[] {
       name: file.replace(/\.(ts|js)$/, ""),
       load: () => import(new URL(file, folder).href) as Promise<Knex.Migration>,
     }));
+}
+
+/** M2 */
+async function refuseOtherEncoding(trx: Knex.Transaction): Promise<void> {
+  const { rows } = await trx.raw("select current_setting('server_encoding') as encoding");
+  const [{ encoding }] = rows as [{ encoding: string }];
+  if (encoding === "UTF8") return;
+  throw new AppError(
+    "precondition",
+    "INVALID_REQUEST",
+    `The database is encoded in ${encoding}, in which not every text can be stored; create one with encoding UTF8.`,
+  );
 }
 
 async function refuseNewerSchema(trx: Knex.Transaction, migrations: Migration[]): Promise<void> {

@@ -6,7 +6,7 @@
 // Q3  Each statement here writes one table, and waits for no row another one locks: none of them is part of a deadlock.
 import type { ExecutionState } from "../../core/execution-state.js";
 import type { Queryable } from "../database/database.js";
-import { bestEntry, type CachedPort, fingerprintCheck, isShared, type WantedPort } from "./cache-lookup.js";
+import { bestEntry, type CachedPort, fingerprintCheck, hasHash, isShared, type WantedPort } from "./cache-lookup.js";
 import { type CacheKey, FENCED, fenceParams, isOf, keyParams, type LookupFor, PIN_MORE } from "./cache-reservations.js";
 import { IS_LIVE } from "./lease-watch.js";
 
@@ -59,7 +59,7 @@ export async function inheritReservations(
                            and r.project_id = w.project_id and r.namespace = w.namespace
                            and r.subdag_hash = w.subdag_hash)
         and not exists (select from cache_entry c
-                         where c.project_id = w.project_id and c.subdag_hash = w.subdag_hash
+                         where ${hasHash("w.project_id")}
                            and (c.workflow_id = e.workflow_id or (w.namespace = '*' and c.shareable)))
       order by w.project_id, w.namespace, w.subdag_hash, e.state in ('PAUSING', 'PAUSED'), w.since, w.execution_id
      on conflict (project_id, namespace, subdag_hash) where state = 'HELD' do nothing
@@ -129,7 +129,7 @@ export async function lineAnswers(db: Queryable, watches: readonly Watch[]): Pro
         and r.project_id = e.project_id and r.subdag_hash = w.subdag_hash
       where e.id is null or e.epoch <> w.epoch or not ${IS_LIVE} or hit.uri is not null or r.fencing is not null
          or (exists (select from cache_entry c
-                      where c.project_id = e.project_id and c.subdag_hash = w.subdag_hash
+                      where ${hasHash("e.project_id")}
                         and (c.workflow_id = e.workflow_id or (p.shared and c.shareable)))
              and not exists (select from cache_reservation held
                               where held.state = 'HELD' and held.project_id = e.project_id

@@ -4,8 +4,8 @@
 //     project shares its cache, a shareable one of any workflow whose datasets the subject may all read.
 // K2  Hash and fingerprint both are equal: a collision is a miss (F4). Of the fingerprint its first 16 bytes under another
 //     digest are compared, which Postgres makes of the stored JSON (decision 17).
-// K3  One probe of the index cache_entry_hash for each port, however many entries there are. It is a hash index: a probe
-//     reads two pages where a B-tree over texts of 64 digits goes down four.
+// K3  One probe of the index cache_entry_hash for each port, however many entries there are in whatever project. It is a
+//     hash index over project and hash: a probe reads two pages where a B-tree over such texts goes down four.
 import { createHash } from "node:crypto";
 import { byteaArray, textArray } from "../database/binary-array.js";
 import { prepared, type Queryable } from "../database/database.js";
@@ -44,9 +44,14 @@ interface Whose {
   subject: string;
 }
 
+/** That the entry `c` is of a project and has the hash of the port `w`: in the words of the index (K3), and exactly. */
+export const hasHash = (project: string): string =>
+  `c.project_id || ' ' || c.subdag_hash = cast(${project} as text) || ' ' || w.subdag_hash
+            and c.project_id = ${project} and c.subdag_hash = w.subdag_hash`;
+
 /** That the entry `c` stands for the port `w` (global_port_id, subdag_hash, fingerprint_check). */
 export const standsFor = (whose: Whose): string =>
-  `c.project_id = ${whose.project} and c.subdag_hash = w.subdag_hash and c.fingerprint_check = w.fingerprint_check
+  `${hasHash(whose.project)} and c.fingerprint_check = w.fingerprint_check
             and case when c.workflow_id = ${whose.workflow} then true
                      when ${whose.shared} and c.shareable then ${mayReadWhatIsBehind(whose.subject)}
                      else false end`;

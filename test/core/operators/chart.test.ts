@@ -93,6 +93,8 @@ describe("a chart", function () {
     ];
     expect(await over({ mark: "bar", y: sum, color })).to.deep.equal(["stacked", false, plain]);
     expect(await over({ mark: "bar", y: mean, color })).to.deep.equal(["apart", true, plain]);
+    const numbered = await draw({ mark: "bar", x, y: { column: "delay", aggregate: "median" }, color });
+    expect(numbered.encoding.xOffset).to.include({ field: "color", type: "ordinal" });
     expect(await over({ mark: "bar", y: mean })).to.deep.equal(["stacked", false, plain]);
     expect(await over({ mark: "bar", x: { column: "at" }, y: mean, color })).to.deep.equal(["apart", false, faint]);
     expect(await over({ mark: "area", y: sum, color })).to.deep.equal(["stacked", false, plain]);
@@ -180,6 +182,10 @@ describe("a chart", function () {
       ],
       [{ mark: "histogram", x }, /^x.column: This needs numbers/],
       [{ mark: "arc", x, y: { aggregate: "count" }, color: x }, /^x: The mark arc has no "x"/],
+      [
+        { mark: "arc", y: { column: "delay", aggregate: "mean" }, color: x },
+        /^y.aggregate: The slices of an arc are parts of a whole/,
+      ],
       [{ mark: "bar", x: { aggregate: "sum" }, y: { aggregate: "count" } }, /^x.column: Name a column/],
       [
         { mark: "bar", x: { column: "raw" }, y: { aggregate: "count" } },
