@@ -6,7 +6,6 @@ import { callUnary } from "../../src/rpc/channel.js";
 import { planPorts } from "../../src/server/cache/plan-ports.js";
 import { storedPlan } from "../../src/server/executions/execution-plan.js";
 import { commitOffers } from "../../src/server/repositories/cache-commits.js";
-import { findCachedPorts } from "../../src/server/repositories/cache-lookup.js";
 import {
   CacheMode,
   cacheUse,
@@ -363,51 +362,5 @@ describe("LookupPlan", () => {
       expect(outcomes(await lookUp(server, second))).to.deep.equal([OUTCOME_RESERVED]);
       await setPolicy(server, { shared: true });
     });
-  });
-});
-
-describe("findCachedPorts", () => {
-  let server: TestServer;
-  before(async () => {
-    server = await startTestServer();
-    await server.furnish();
-  });
-  after(() => server.stop());
-
-  it("finds what a lookup would, and pins and reserves nothing", async () => {
-    await putFilters(server, "found", 2);
-    const one = await prepareFor(server, "found");
-    const [reserved] = await lookUp(server, one);
-    await commitPorts(server, one, [{ operatorId: filterId(0), reservation: reserved!.reservation }]);
-    const ports = [...planPorts(await storedPlan(server.db, one.executionId)).values()].flatMap(({ wanted }) =>
-      "reason" in wanted ? [] : [wanted],
-    );
-    const of = { projectId: PROJECT, workflowId: "found", subject: "owner" };
-    const found = await findCachedPorts(server.db, { ...of, ports });
-    expect([...found.keys()]).to.deep.equal([portOf(one, filterId(0))]);
-    expect(found.get(portOf(one, filterId(0)))).to.include({ tupleCount: 3n, computeMs: 40n });
-    expect(await server.db.query("select from cache_pin")).to.deep.equal([]);
-    expect(await findCachedPorts(server.db, { ...of, ports: [] })).to.deep.equal(new Map());
-  });
-
-  it("finds an entry by its fingerprint whatever characters are in that", async () => {
-    await putFilters(server, "texts", 1);
-    const one = await prepareFor(server, "texts");
-    const [reserved] = await lookUp(server, one);
-    await commitPorts(server, one, [{ operatorId: filterId(0), reservation: reserved!.reservation }]);
-    const hash = hashOf(one, filterId(0));
-    const of = { projectId: PROJECT, workflowId: "texts", subject: "owner" };
-    for (const fingerprintJson of ['{"a":"\\\\n \\u0001 \\""}', "\\x4142", "\\101", "'größer \u{1f600}'", "\\"]) {
-      await server.db.query("update cache_entry set fingerprint_json = :fingerprintJson where subdag_hash = :hash", {
-        fingerprintJson,
-        hash,
-      });
-      const port = { globalPortId: "p", subdagHash: hash, fingerprintJson };
-      expect([...(await findCachedPorts(server.db, { ...of, ports: [port] })).keys()], fingerprintJson).to.have.length(
-        1,
-      );
-      const other = { ...port, fingerprintJson: `${fingerprintJson} ` };
-      expect(await findCachedPorts(server.db, { ...of, ports: [other] })).to.deep.equal(new Map());
-    }
   });
 });
