@@ -1,7 +1,8 @@
 import { expect } from "chai";
 import { planPorts } from "../../src/server/cache/plan-ports.js";
+import { withNumbers } from "../../src/server/database/named-parameters.js";
 import { storedPlan } from "../../src/server/executions/execution-plan.js";
-import { findCachedPorts, hasHash } from "../../src/server/repositories/cache-lookup.js";
+import { bestEntries, findCachedPorts, hasHash, wantedParams } from "../../src/server/repositories/cache-lookup.js";
 import { commitPorts, filterId, hashOf, lookUp, portOf, prepareFor, putFilters } from "../support/cache-executions.js";
 import { PROJECT, startTestServer, type TestServer } from "../support/test-server.js";
 
@@ -87,5 +88,20 @@ describe("findCachedPorts", () => {
     const said = plan.map((row) => Object.values(row)[0]).join("\n");
     expect(said).to.include("cache_entry_hash");
     expect(Number(/Buffers: shared hit=(\d+)/.exec(said)?.[1]), said).to.be.below(50);
+  });
+
+  it("scans an index once for all ports of a workflow, and never compares each port with each entry", async () => {
+    const whose = { project: "'p'", workflow: "'w'", shared: "false", subject: "'s'" };
+    const { text } = withNumbers(`with ${bestEntries(whose)} select * from hit`, wantedParams([]));
+    const said = await server.db.transaction(async (tx) => {
+      // What Postgres plans once it does not look at the arrays any more.
+      await tx.query("set local plan_cache_mode = force_generic_plan");
+      await tx.query(`prepare find as ${text}`);
+      const plan = await tx.query<Record<string, string>>("explain execute find ('{}', '{}', '{}', '{}', '{}')");
+      await tx.query("deallocate find");
+      return plan.map((row) => Object.values(row)[0]).join("\n");
+    });
+    expect(said).to.match(/(Hash|Merge) Full Join/);
+    expect(said).to.match(/cache_entry_workflow on cache_entry e\b[\s\S]*?Index Cond: .*ANY/);
   });
 });

@@ -15,11 +15,10 @@ import { type CacheMode, type CacheUse, cacheModes, mayRemember, mayReuse } from
 import type { PhysicalPlan } from "../../core/plan.js";
 import type { Database, Queryable } from "../database/database.js";
 import type { Hints } from "../notifications.js";
-import type { WantedPort } from "../repositories/cache-lookup.js";
+import type { LookupPort, WantedPort } from "../repositories/cache-lookup.js";
 import {
   fenceHolds,
   type LookupFor,
-  type LookupPort,
   type LookupRow,
   lookUpPorts,
   pinCachedPorts,

@@ -9,15 +9,15 @@
 //     `expires_at` counts.
 // R4  What is written here for an execution that has meanwhile ended, or under an epoch that has meanwhile passed, counts
 //     for nothing: so these statements check the fence and need no lock on the execution, which is written all the time.
-import { booleanArray } from "../database/binary-array.js";
 import { prepared, type Queryable } from "../database/database.js";
 import {
-  bestEntry,
-  bestFirst,
+  bestEntries,
+  byPort,
   type CachedPort,
   isShared,
-  standsFor,
-  WANTED,
+  type LookupPort,
+  onlyLooks,
+  type PlacedEntry,
   type WantedPort,
   wantedParams,
 } from "./cache-lookup.js";
@@ -35,14 +35,6 @@ export interface LookupFor {
   /** Null for a user, who speaks for the present attempt. */
   attempt: number | null;
   epoch: bigint | null;
-}
-
-export interface LookupPort {
-  wanted: WantedPort;
-  /** Whether an entry may stand for it. */
-  looks: boolean;
-  /** Whether the execution may compute it for others too. */
-  reserves: boolean;
 }
 
 /** What the database says of one port: an entry, a reservation of the execution's, or neither. */
@@ -82,14 +74,13 @@ const FENCED_AND_LOCKED = fencedBy(" for no key update of e");
 
 export const fenceParams = ({ executionId, attempt, epoch }: LookupFor) => ({ executionId, attempt, epoch });
 
-/** Each is worked out once for the statement, so that the planner has constants to look for in an index of two columns. */
-const OF_FENCED = {
+/** Each is worked out once for the statement, so that the planner has constants to look for in an index. */
+const BEST_ENTRIES = bestEntries({
   project: "(select project_id from fenced)",
   workflow: "(select workflow_id from fenced)",
   shared: "(select shared from fenced)",
   subject: "(select created_by from fenced)",
-};
-const BEST_ENTRY = bestEntry(OF_FENCED);
+});
 
 /** The end of an insert into cache_pin `p`: objects that are pinned already are left as they are. Both are done by hash. */
 export const PIN_MORE = `on conflict (execution_id) do update
@@ -98,22 +89,11 @@ export const PIN_MORE = `on conflict (execution_id) do update
 
 /**
  * Every step goes over the ports once and finds its rows by an index or a hash: joined to each other by hash, parts of a
- * `with` of unknown size may well be compared each with each. What is found goes out while the rest is still looked for,
- * in no order; what was reserved comes back in rows of its own. When nothing is missing and all is pinned already,
- * nothing is written: a commit would wait for the disk.
+ * `with` of unknown size may well be compared each with each. What was reserved comes back in rows of its own. When nothing
+ * is missing and all is pinned already, nothing is written: a commit would wait for the disk.
  */
 const LOOK_UP = prepared(`
-     with ${FENCED}, hit as materialized (
-       select distinct on (w.place) cast(w.place as integer) as place, w.looks, w.reserves,
-              case when c.result_uri is null then w.subdag_hash end as subdag_hash,
-              case when c.result_uri is null then w.global_port_id end as global_port_id,
-              c.result_uri as uri, c.tuple_count, c.byte_count, c.compute_ms, c.source_execution_id
-         from unnest(cast(:globalPortIds as text[]), cast(:subdagHashes as text[]), cast(:checks as bytea[]),
-                     cast(:looks as boolean[]), cast(:reserves as boolean[]))
-                with ordinality as w (global_port_id, subdag_hash, fingerprint_check, looks, reserves, place)
-         left join cache_entry c on w.looks and ${standsFor(OF_FENCED)}
-        where exists (select from fenced)
-        order by w.place, ${bestFirst(OF_FENCED)}), asked as materialized (
+     with ${FENCED}, ${BEST_ENTRIES}, asked as materialized (
        select hit.place, hit.looks, hit.reserves, hit.subdag_hash, hit.global_port_id,
               case when r.execution_id = f.id and r.epoch = f.epoch then r.fencing end as own,
               r.fencing is not null and not coalesce(${COUNTS}, false) as holder_gone
@@ -172,19 +152,13 @@ export async function lookUpPorts(db: Queryable, by: LookupFor, ports: readonly 
 }
 
 /** Who asks for the ports of a plan asks with the same list (cache/lookup-plan.ts): it is encoded once. */
-const encoded = new WeakMap<readonly LookupPort[], ReturnType<typeof encodedPorts>>();
+const encoded = new WeakMap<readonly LookupPort[], ReturnType<typeof wantedParams>>();
 
-function lookupParams(ports: readonly LookupPort[]): ReturnType<typeof encodedPorts> {
-  const known = encoded.get(ports) ?? encodedPorts(ports);
+function lookupParams(ports: readonly LookupPort[]): ReturnType<typeof wantedParams> {
+  const known = encoded.get(ports) ?? wantedParams(ports);
   encoded.set(ports, known);
   return known;
 }
-
-const encodedPorts = (ports: readonly LookupPort[]) => ({
-  ...wantedParams(ports.map(({ wanted }) => wanted)),
-  looks: booleanArray(ports.map(({ looks }) => looks)),
-  reserves: booleanArray(ports.map(({ reserves }) => reserves)),
-});
 
 /** Fields are named one by one: a spread of a thousand rows takes a tenth of the whole call. */
 function lookupRow(row: AskedRow, { wanted, reserves }: LookupPort, fresh: Map<string, bigint | null>): LookupRow {
@@ -197,21 +171,20 @@ function lookupRow(row: AskedRow, { wanted, reserves }: LookupPort, fresh: Map<s
   return { globalPortId, uri, tupleCount, byteCount, computeMs, sourceExecutionId, reservation, isNew, holderGone };
 }
 
+const PIN_FOUND = prepared(`
+     with ${FENCED}, ${BEST_ENTRIES}, pinned as (
+       insert into cache_pin as p (execution_id, uris)
+       select f.id, array_agg(hit.uri) from hit, fenced f where hit.uri is not null group by f.id ${PIN_MORE})
+     select place, uri, tuple_count, byte_count, compute_ms, source_execution_id from hit where uri is not null`);
+
 /** Looks ports up and pins what is found; nothing when the fence does not hold. */
 export async function pinCachedPorts(
   db: Queryable,
   by: LookupFor,
   ports: readonly WantedPort[],
 ): Promise<Map<string, CachedPort>> {
-  const rows = await db.query<CachedPort>(
-    `with ${FENCED}, hit as materialized (
-       select w.global_port_id, entry.* from fenced f, ${WANTED} cross join lateral ${BEST_ENTRY} entry), pinned as (
-       insert into cache_pin as p (execution_id, uris)
-       select f.id, array_agg(hit.uri) from hit, fenced f group by f.id ${PIN_MORE})
-     select * from hit`,
-    { ...fenceParams(by), ...wantedParams(ports) },
-  );
-  return new Map(rows.map((row) => [row.globalPortId, row]));
+  const params = { ...fenceParams(by), ...wantedParams(onlyLooks(ports)) };
+  return byPort(ports, await db.query<PlacedEntry>(PIN_FOUND, params));
 }
 
 /** Gives reservations back; returns their keys. Those the execution does not hold are left as they are. */
