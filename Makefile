@@ -74,7 +74,7 @@ bench-plan: $(BUILT) ## measure schedules and fingerprints beside brute force an
 bench-cache: $(BUILT) ## measure lookups, reuse and sharing beside their limits (ARGS="--only lookup --rounds 3")
 	@$(BIN)/tsc -p bench/tsconfig.json
 	@cp src/contract/postern.binpb .build/bench/src/contract/
-	@node .build/bench/bench/cache/main.js $(ARGS)
+	@node --max-semi-space-size=64 .build/bench/bench/cache/main.js $(ARGS)
 
 bench-executor: $(BUILT) ## measure the engine and user code beside work by hand (ARGS="--only relational --rounds 5")
 	@$(BIN)/tsc -p bench/tsconfig.json

@@ -30,6 +30,8 @@ const BESIDE = [
   { figure: "lookup-200-beside-16-executors-p99", everyMs: 50 },
 ] as const;
 const SEED_BATCH = 50_000;
+/** Earlier entries of each port that is looked up: results of versions of the workflow before this one. */
+const EARLIER = 10;
 
 export const lookup: FigureGroup = {
   figures: [...SIZES.map(({ ports }) => `lookup-${ports}-p50`), ...BESIDE.map(({ figure }) => figure)],
@@ -137,8 +139,27 @@ async function fillCache({ sql }: CacheSystem, entries: number): Promise<void> {
   }
 }
 
-/** What the execution will look up. */
+/** What the execution will look up, and earlier results of the same ports. */
 async function addEntries({ sql }: CacheSystem, { spec, workflowId, ports }: Wide): Promise<void> {
+  const earlier = `file:///none/${workflowId}/earlier`;
+  await sql.query(
+    `insert into blob (uri, project_id, execution_id, row_count, byte_count) values ($1, $2, $3, 1000, 4096)`,
+    [earlier, PROJECT, spec.executionId],
+  );
+  await sql.query(
+    `insert into cache_entry (${ENTRY_COLUMNS})
+     select $1, $2, id, encode(sha256(convert_to(n || hash, 'UTF8')), 'hex'), repeat('x', ${FINGERPRINT_BYTES}), $6, 1000, 4096,
+            $3::uuid, 'filter', 5
+       from generate_series(1, ${EARLIER}) n, unnest($4::text[], $5::text[]) as u(id, hash)`,
+    [
+      PROJECT,
+      workflowId,
+      spec.executionId,
+      ports.map((port) => port.globalPortId),
+      ports.map((port) => port.hash),
+      earlier,
+    ],
+  );
   const params = [
     PROJECT,
     workflowId,
