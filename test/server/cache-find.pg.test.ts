@@ -102,6 +102,6 @@ describe("findCachedPorts", () => {
       return plan.map((row) => Object.values(row)[0]).join("\n");
     });
     expect(said).to.match(/(Hash|Merge) Full Join/);
-    expect(said).to.match(/cache_entry_workflow on cache_entry e\b[\s\S]*?Index Cond: .*ANY/);
+    expect(said).to.match(/(on|using) cache_entry_workflow\b/);
   });
 });
