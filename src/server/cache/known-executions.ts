@@ -1,7 +1,7 @@
 // What a lookup has to know of its execution, remembered: an executor that asks again costs no read of it.
 //
 // E1  Only what does not change while an execution is live is kept here. Whether it is live, and under whose lease, the
-//     statement of the lookup sees for itself (repositories/cache-reservations.ts); a lookup that it turns down is
+//     statement of the lookup sees for itself (repositories/cache-plan-lookup.ts); a lookup that it turns down is
 //     answered from the execution's row.
 // E2  For executors alone, whose token names its execution. What a user may do changes with grants and is looked up.
 import type { Caller } from "../access/caller.js";

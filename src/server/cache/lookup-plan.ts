@@ -1,6 +1,6 @@
 // LookupPlan: what the cache has for the ports of an execution, and which of the missing ones are its own to compute.
 //
-// P1  One statement for all ports (repositories/cache-reservations.ts). Only when it has reserved something a second one
+// P1  One statement for all ports (repositories/cache-plan-lookup.ts). Only when it has reserved something a second one
 //     follows, see `lookAgain`.
 // P2  What a port may ask of the cache depends on the mode of its operator (core/cache-use.ts) and on whether results of
 //     the execution may stand for others.
@@ -16,14 +16,8 @@ import type { PhysicalPlan } from "../../core/plan.js";
 import type { Database, Queryable } from "../database/database.js";
 import type { Hints } from "../notifications.js";
 import type { LookupPort, WantedPort } from "../repositories/cache-lookup.js";
-import {
-  fenceHolds,
-  type LookupFor,
-  type LookupRow,
-  lookUpPorts,
-  pinCachedPorts,
-  releaseReservations,
-} from "../repositories/cache-reservations.js";
+import { type LookupRow, lookUpPorts, pinCachedPorts } from "../repositories/cache-plan-lookup.js";
+import { fenceHolds, type LookupFor, releaseReservations } from "../repositories/cache-reservations.js";
 import { type ExecutionRow, executionById } from "../repositories/executions.js";
 import { forgetBrokenObjects } from "./broken-objects.js";
 import type { KnownExecution } from "./known-executions.js";

@@ -8,7 +8,6 @@ const HEADER_BYTES = 20;
 const INT4 = 23;
 const INT8 = 20;
 const TEXT = 25;
-const BOOL = 16;
 const BYTEA = 17;
 const TIMESTAMPTZ = 1184;
 /** timestamptz counts microseconds from the year 2000. */
@@ -64,17 +63,6 @@ function byteStrings(type: number, values: readonly Uint8Array[]): Buffer {
     at = buffer.writeInt32BE(value.length, at);
     buffer.set(value, at);
     at += value.length;
-  }
-  return buffer;
-}
-
-/** boolean[]. */
-export function booleanArray(values: readonly boolean[]): Buffer {
-  const buffer = header(BOOL, values.length, values.length);
-  let at = HEADER_BYTES;
-  for (const value of values) {
-    at = buffer.writeInt32BE(1, at);
-    at = buffer.writeUInt8(value ? 1 : 0, at);
   }
   return buffer;
 }

@@ -8,7 +8,7 @@
 //     cache_entry_workflow for all ports, where they lie side by side; those of other workflows, for ports that are left, by
 //     one probe of the index cache_entry_hash each (decision 18).
 import { createHash } from "node:crypto";
-import { booleanArray, byteaArray, textArray } from "../database/binary-array.js";
+import { byteaArray, textArray } from "../database/binary-array.js";
 import { prepared, type Queryable } from "../database/database.js";
 import { visibleTo } from "./access.js";
 
@@ -85,6 +85,10 @@ export const bestEntry = (whose: Whose): string => `(
           order by ${bestFirst(whose)}
           limit 1)`;
 
+/** Of the byte of a port: one for all of them is a fifth of what an array of booleans takes. */
+const LOOKS = 1;
+const RESERVES = 2;
+
 /**
  * Parts of a statement that end with `hit`: what stands for each wanted port, in rows of place, looks, reserves, the port's
  * columns where there is no entry, and the entry's, or nulls. Takes `wantedParams`.
@@ -94,17 +98,19 @@ export const bestEntry = (whose: Whose): string => `(
  * for none of the ports; `own` is materialized lest they be left out earlier, which would make it a left join.
  */
 export const bestEntries = (whose: Whose): string => `own as materialized (
-       select distinct on (w.place) cast(w.place as integer) as place, w.looks, w.reserves,
+       select distinct on (w.place) cast(w.place as integer) as place, w.flags & ${LOOKS} > 0 as looks,
+              w.flags & ${RESERVES} > 0 as reserves,
               case when c.result_uri is null then w.global_port_id end as global_port_id,
               case when c.result_uri is null then w.subdag_hash end as subdag_hash,
               case when c.result_uri is null then w.fingerprint_check end as fingerprint_check,
               c.result_uri as uri, c.tuple_count, c.byte_count, c.compute_ms, c.source_execution_id
-         from unnest(cast(:globalPortIds as text[]), cast(:subdagHashes as text[]), cast(:checks as bytea[]),
-                     cast(:looks as boolean[]), cast(:reserves as boolean[]))
-                with ordinality as w (global_port_id, subdag_hash, fingerprint_check, looks, reserves, place)
+         from (
+           select *, get_byte(cast(:flags as bytea), cast(place - 1 as integer)) as flags
+             from unnest(cast(:globalPortIds as text[]), cast(:subdagHashes as text[]), cast(:checks as bytea[]))
+                    with ordinality as wanted (global_port_id, subdag_hash, fingerprint_check, place)) w
          full join (
            select * from cache_entry e where ${isOwn(whose)}) c
-           on c.subdag_hash = case when w.looks then w.subdag_hash end and c.fingerprint_check = w.fingerprint_check
+           on c.subdag_hash = case when w.flags & ${LOOKS} > 0 then w.subdag_hash end and c.fingerprint_check = w.fingerprint_check
         order by w.place, ${bestFirst(whose)}), lent as materialized (
        select w.place, w.looks, w.reserves, w.global_port_id, w.subdag_hash, w.fingerprint_check, best.*
          from own w left join lateral ${bestEntry(whose)} best on true
@@ -123,8 +129,7 @@ export const wantedParams = (ports: readonly LookupPort[]) => ({
   globalPortIds: textArray(ports.map(({ wanted }) => Buffer.from(wanted.globalPortId))),
   subdagHashes: textArray(ports.map(({ wanted }) => Buffer.from(wanted.subdagHash))),
   checks: byteaArray(ports.map(({ wanted }) => fingerprintCheck(wanted))),
-  looks: booleanArray(ports.map(({ looks }) => looks)),
-  reserves: booleanArray(ports.map(({ reserves }) => reserves)),
+  flags: Buffer.from(ports.map(({ looks, reserves }) => (looks ? LOOKS : 0) | (reserves ? RESERVES : 0))),
 });
 
 /** Ports that are only looked for. */
