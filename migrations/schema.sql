@@ -66,13 +66,13 @@ create table cache_entry (
 CREATE INDEX cache_entry_hash ON public.cache_entry USING hash ((((project_id || ' '::text) || subdag_hash)));
 CREATE INDEX cache_entry_uri ON public.cache_entry USING btree (result_uri);
 CREATE INDEX cache_entry_use ON public.cache_entry USING btree (project_id, last_used_at);
-CREATE INDEX cache_entry_workflow ON public.cache_entry USING btree (hashtext(((project_id || ' '::text) || workflow_id)), hashtext(subdag_hash));
+CREATE INDEX cache_entry_workflow ON public.cache_entry USING btree (((((hashtext(((project_id || ' '::text) || workflow_id)))::bigint << 32) | ((hashtext(subdag_hash))::bigint & '4294967295'::bigint))));
 CREATE TRIGGER cache_entry_released AFTER DELETE ON cache_entry REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION check_released_results();
 CREATE TRIGGER cache_entry_replaced AFTER UPDATE ON cache_entry REFERENCING OLD TABLE AS gone NEW TABLE AS came FOR EACH STATEMENT EXECUTE FUNCTION check_replaced_results();
 
 create table cache_pin (
   execution_id uuid not null,
-  uris text[] not null,
+  uris text[] storage external not null,
   constraint cache_pin_pkey PRIMARY KEY (execution_id),
   constraint cache_pin_execution_id_fkey FOREIGN KEY (execution_id) REFERENCES execution(id) ON DELETE CASCADE
 );

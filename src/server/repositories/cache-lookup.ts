@@ -5,7 +5,7 @@
 // K2  Hash and fingerprint both are equal: a collision is a miss (F4). Of the fingerprint its first 16 bytes under another
 //     digest are compared, which Postgres makes of the stored JSON (decision 17).
 // K3  However many entries there are in whatever project: the workflow's own are found by one scan of the index
-//     cache_entry_workflow for all ports, where they lie side by side; those of other workflows, for ports that are left, by
+//     cache_entry_workflow, where they lie side by side, for all ports; those of other workflows, for ports that are left, by
 //     one probe of the index cache_entry_hash each (decision 18).
 import { createHash } from "node:crypto";
 import { byteaArray, textArray } from "../database/binary-array.js";
@@ -59,14 +59,18 @@ export const hasHash = (project: string): string =>
   `c.project_id || ' ' || c.subdag_hash = cast(${project} as text) || ' ' || w.subdag_hash
             and c.project_id = ${project} and c.subdag_hash = w.subdag_hash`;
 
+/** What the index cache_entry_workflow holds of an entry: one number, so that all of it is looked for, or nothing. */
+const indexedAs = (project: string, workflow: string, hash: string): string =>
+  `(cast(hashtext(${project} || ' ' || ${workflow}) as bigint) << 32) | (cast(hashtext(${hash}) as bigint) & 4294967295)`;
+
 /**
  * That the entry `e` is of the workflow and has one of the hashes, in the words of the index (K3), and that it is of the
  * workflow exactly: in words of no index, lest Postgres read all entries of a workflow.
  */
 const isOwn = ({ project, workflow }: Pick<Whose, "project" | "workflow">): string =>
-  `hashtext(e.project_id || ' ' || e.workflow_id) = hashtext(cast(${project} as text) || ' ' || ${workflow})
-              and hashtext(e.subdag_hash) = any(array(
-                select hashtext(hash) from unnest(cast(:subdagHashes as text[])) as wanted (hash)))
+  `(${indexedAs("e.project_id", "e.workflow_id", "e.subdag_hash")}) = any(array(
+                select ${indexedAs(`cast(${project} as text)`, workflow, "wanted.hash")}
+                  from unnest(cast(:subdagHashes as text[])) as wanted (hash)))
               and e.project_id is not distinct from ${project} and e.workflow_id is not distinct from ${workflow}`;
 
 /** The order of entries `c` that stand for one port `w`, the best first. */
@@ -91,7 +95,7 @@ const RESERVES = 2;
 
 /**
  * Parts of a statement that end with `hit`: what stands for each wanted port, in rows of place, looks, reserves, the port's
- * columns where there is no entry, and the entry's, or nulls. Takes `wantedParams`.
+ * columns where the workflow has no entry, and the entry's, or nulls. Takes `wantedParams`.
  *
  * The join is a full one because Postgres does that by hash whatever it guesses of the sizes: of arrays it guesses ten
  * elements, and would compare a thousand ports with a thousand entries. Its rows without a place are entries that stand
