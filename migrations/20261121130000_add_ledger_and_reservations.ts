@@ -56,7 +56,7 @@ export async function up(knex: Knex): Promise<void> {
       -- Read as bytes, a text needs its backslashes doubled.
       add column fingerprint_check bytea not null generated always as
         (substring(sha512(cast(replace(fingerprint_json, '\\', '\\\\') as bytea)) from 1 for 16)) stored;
-    create index cache_entry_hash on cache_entry using hash ((project_id || ' ' || subdag_hash));
+    create index cache_entry_hash on cache_entry using hash (subdag_hash);
     create index cache_entry_uri on cache_entry (result_uri);
     create index cache_entry_use on cache_entry (project_id, last_used_at);
 
