@@ -61,10 +61,10 @@ describe("chaos, the short form", function () {
       for (let course = 1; course <= MOST_COURSES; course++) {
         const seed = course === 1 ? SEED : `${SEED}, course ${course}`;
         const found = await run({ ...shape, seed, sabotage, schedule: SHOWN_BY[sabotage] }).catch((error: unknown) => {
-          if (error instanceof NeverBusy) return undefined;
+          // An executor that drops its stream over every wrong Ack has noticed first.
+          if (error instanceof NeverBusy && sabotage === "max-ack") return undefined;
           throw error;
         });
-        // An executor that drops its stream over every wrong Ack has noticed first.
         if (!found) return;
         const { result, said } = found;
         tried.push(said);
